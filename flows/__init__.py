@@ -1,0 +1,49 @@
+"""Gradient flows with finite elements: state a state, an energy and a metric, and run.
+
+>>> import flows  # first: it puts the imports of DOLFINx, PETSc and MPI in order
+>>> flow = flows.GradientFlow(energy, state, metric)
+>>> history = flows.evolve(flow, until=1.0, tau=flows.Adaptive(1e-3))
+"""
+
+from flows import _boot  # isort: split
+
+import logging
+
+from flows import energy
+from flows.catalogue import allen_cahn, cahn_hilliard, graph_area, heat
+from flows.control import Adaptive, Fixed
+from flows.evolution import Finished, History, evolve
+from flows.flow import StepFailed, StepReport
+from flows.metric import L2, Dissipation, HMinus1, Onsager
+from flows.movement import GradientFlow
+from flows.scheme import AVF, BDF2, MinimizingMovement
+from flows.weak import WeakFlow
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AVF",
+    "BDF2",
+    "L2",
+    "Adaptive",
+    "Dissipation",
+    "Finished",
+    "Fixed",
+    "GradientFlow",
+    "HMinus1",
+    "History",
+    "MinimizingMovement",
+    "Onsager",
+    "StepFailed",
+    "StepReport",
+    "WeakFlow",
+    "allen_cahn",
+    "cahn_hilliard",
+    "energy",
+    "evolve",
+    "graph_area",
+    "heat",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+del _boot, logging

@@ -1,0 +1,90 @@
+"""The named flows: each is an energy line and a metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ufl
+from dolfinx import fem, mesh
+
+from flows import energy
+from flows.metric import L2, HMinus1
+from flows.movement import GradientFlow
+
+__all__ = ["allen_cahn", "cahn_hilliard", "graph_area", "heat"]
+
+
+def _state(domain: Any, name: str = "u") -> fem.Function:
+    if isinstance(domain, mesh.Mesh):
+        domain = fem.functionspace(domain, ("Lagrange", 1))
+    if not isinstance(domain, fem.FunctionSpace):
+        raise ValueError(f"Give a DOLFINx mesh or function space, not {type(domain).__name__}.")
+    return fem.Function(domain, name=name)
+
+
+def heat(domain: Any, *, conductivity: Any = 1.0, **options: Any) -> GradientFlow:
+    r"""Heat equation: the Dirichlet energy in the flat metric.
+
+    $$ \dot u = \nabla\cdot(k \nabla u) $$
+
+    Args:
+        domain: Mesh (P1) or function space.
+        conductivity: Positive number or UFL expression $k$; lengths squared over times.
+        options: Passed on to :class:`flows.GradientFlow`.
+    """
+    u = _state(domain)
+    return GradientFlow(energy.dirichlet(u, conductivity), u, L2(), **{"name": "heat"} | options)
+
+
+def allen_cahn(domain: Any, *, eps: float, **options: Any) -> GradientFlow:
+    r"""Allen-Cahn equation: the Ginzburg-Landau energy in the metric ``L2(weight=eps)``.
+
+    $$ \varepsilon\, \dot u = \varepsilon \Delta u - \varepsilon^{-1} (u^3 - u) $$
+
+    Interfaces move by their mean curvature, $V = -H$, in the time of the equation, up to
+    $O(\varepsilon^2)$: a circle obeys $R^2 = R_0^2 - 2t$.
+
+    Args:
+        domain: Mesh (P1) or function space; cells of size ``eps / 4`` (P1) or ``eps`` (P2).
+        eps: Width of the interface.
+        options: Passed on to :class:`flows.GradientFlow`.
+    """
+    u = _state(domain)
+    return GradientFlow(energy.ginzburg_landau(u, eps), u, L2(eps), **{"name": "allen_cahn"} | options)
+
+
+def cahn_hilliard(domain: Any, *, eps: float, mobility: Any = 1.0, **options: Any) -> GradientFlow:
+    r"""Cahn-Hilliard equation: the Ginzburg-Landau energy in the $H^{-1}$ metric.
+
+    $$ \dot u = \nabla\cdot(m \nabla \mu), \qquad
+       \mu = -\varepsilon \Delta u + \varepsilon^{-1} (u^3 - u) $$
+
+    Args:
+        domain: Mesh (P1) or function space.
+        eps: Width of the interface.
+        mobility: Non-negative number or UFL expression $m$.
+        options: Passed on to :class:`flows.GradientFlow`.
+    """
+    u = _state(domain)
+    E = energy.ginzburg_landau(u, eps)
+    return GradientFlow(E, u, HMinus1(mobility), **{"name": "cahn_hilliard"} | options)
+
+
+def graph_area(domain: Any, *, flat: bool = False, **options: Any) -> GradientFlow:
+    r"""Flow of the area of a graph, in one of two metrics.
+
+    $$ \frac{\dot u}{Q} = \nabla\cdot\frac{\nabla u}{Q} \quad\text{(mean curvature flow of the graph)},
+       \qquad \dot u = \nabla\cdot\frac{\nabla u}{Q} \quad\text{(flat)}, \qquad
+       Q = \sqrt{1 + |\nabla u|^2}. $$
+
+    The $L^2$ metric of normal velocities on the graph has the weight $1/Q$; only in it does the
+    surface move by its mean curvature. Both flows end in the same minimal surface.
+
+    Args:
+        domain: Mesh (P1) or function space.
+        flat: Take the flat metric instead of the geometric one.
+        options: Passed on to :class:`flows.GradientFlow`; give ``bcs`` for a fixed frame.
+    """
+    u = _state(domain)
+    metric = L2() if flat else L2(1 / ufl.sqrt(1 + ufl.inner(ufl.grad(u), ufl.grad(u))))
+    return GradientFlow(energy.graph_area(u), u, metric, **{"name": "graph_area"} | options)

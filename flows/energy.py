@@ -1,0 +1,61 @@
+r"""Energies: functionals of the state that return plain UFL forms.
+
+Any scalar UFL form in the state is an energy; these are the ones that the named flows share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ufl
+from ufl import dx, grad, inner, sqrt
+
+__all__ = ["area", "dirichlet", "ginzburg_landau", "graph_area"]
+
+
+def dirichlet(u: Any, conductivity: Any = 1.0, *, measure: ufl.Measure = dx) -> ufl.Form:
+    r"""Dirichlet energy of a scalar, vector or tensor field.
+
+    $$ E(u) = \tfrac12 \int k\, |\nabla u|^2. $$
+
+    Args:
+        u: The state.
+        conductivity: Positive number or UFL expression $k$.
+        measure: Where it is integrated.
+    """
+    return 0.5 * conductivity * inner(grad(u), grad(u)) * measure
+
+
+def ginzburg_landau(u: Any, eps: Any, *, measure: ufl.Measure = dx) -> ufl.Form:
+    r"""Ginzburg-Landau energy of a diffuse interface of width ``eps``.
+
+    $$ E(u) = \int \frac{\varepsilon}{2} |\nabla u|^2 + \frac{(u^2 - 1)^2}{4 \varepsilon}. $$
+
+    It tends to $\sigma = 2\sqrt2/3$ times the length (area) of the interface {cite}`modica1977`.
+
+    Args:
+        u: Scalar order parameter, with the pure phases at -1 and 1.
+        eps: Width of the interface; the mesh must resolve it (P1: four cells per ``eps``).
+        measure: Where it is integrated.
+    """
+    return (0.5 * eps * inner(grad(u), grad(u)) + (u**2 - 1) ** 2 / (4 * eps)) * measure
+
+
+def graph_area(u: Any, *, measure: ufl.Measure = dx) -> ufl.Form:
+    r"""Area of the graph of a scalar function.
+
+    $$ E(u) = \int \sqrt{1 + |\nabla u|^2}. $$
+
+    Args:
+        u: Height over the domain.
+        measure: Where it is integrated.
+    """
+    return sqrt(1 + inner(grad(u), grad(u))) * measure
+
+
+def area(mesh: Any) -> ufl.Form:
+    r"""Area of a surface, or length of a curve, given by its mesh.
+
+    $$ E(\Gamma) = \int_\Gamma 1. $$
+    """
+    return ufl.classes.IntValue(1) * dx(mesh)

@@ -1,0 +1,198 @@
+"""What all flows share: a state that makes accepted steps, or none at all."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dolfinx import fem
+from mpi4py import MPI
+
+from flows.solver import SolveFailed, Solver
+
+__all__ = ["Flow", "StepFailed", "StepReport"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    r"""What an accepted step did.
+
+    Attributes:
+        t: Time after the step.
+        tau: Size of the step.
+        energy: Energy after the step.
+        movement: $d(u_{k+1}, u_k)^2 / (2\tau)$, the price of the step in its metric.
+        defect: Left-hand side of the certificate of the scheme; not positive up to rounding.
+        iterations: Newton iterations.
+    """
+
+    t: float
+    tau: float
+    energy: float
+    movement: float
+    defect: float
+    iterations: int
+
+
+class StepFailed(RuntimeError):
+    """A step was not accepted; the flow stands where it stood before.
+
+    Attributes:
+        history: Set by :func:`flows.evolve`: everything up to the last good step.
+    """
+
+    history: Any = None
+
+
+class Flow(ABC):
+    """A state that evolves by steps.
+
+    Attributes:
+        state: The state, a function or a tuple of functions; the user may overwrite its values.
+        time: The time reached.
+        name: Prefix of the PETSc options, and the title of files and pictures.
+        report: Report of the last accepted step, or ``None``.
+    """
+
+    order: int = 1
+
+    def __init__(
+        self,
+        state: fem.Function | tuple[fem.Function, ...],
+        *,
+        name: str,
+        bcs: Sequence[fem.DirichletBC] = (),
+        time: fem.Constant | None = None,
+        on_time: Callable[[float], None] | None = None,
+    ) -> None:
+        self.state = state
+        self.states = state if isinstance(state, tuple) else (state,)
+        _check_states(self.states)
+        self.name = name
+        self.bcs = list(bcs)
+        self.report: StepReport | None = None
+        self._clock = time
+        self._on_time = on_time
+        self.time = 0.0 if time is None else float(time.value)
+        self._old = tuple(u.copy() for u in self.states)
+        self.solver: Solver
+
+    # -- what a flow must say ------------------------------------------------------------------
+    @abstractmethod
+    def energy(self) -> float:
+        """The energy of the present state; ``nan`` for a flow without one."""
+
+    @abstractmethod
+    def _advance(self, tau: float) -> StepReport:
+        """Move the state by one step; raise :class:`SolveFailed` if that cannot be certified."""
+
+    # -- what every flow has -------------------------------------------------------------------
+    @property
+    def mesh(self) -> Any:
+        """The mesh of the state."""
+        return self.states[0].function_space.mesh
+
+    @property
+    def fields(self) -> tuple[fem.Function, ...]:
+        """The functions worth a file or a picture, states first."""
+        return self.states
+
+    def step(self, tau: float) -> StepReport:
+        """Take one step of size ``tau``.
+
+        Returns:
+            The report of the step.
+
+        Raises:
+            ValueError: on every rank, if ``tau`` or the state is not a finite number.
+            StepFailed: on every rank, if the step fails; state and time are what they were.
+        """
+        tau = float(tau)
+        if not (math.isfinite(tau) and tau > 0):
+            raise ValueError(f"tau = {tau!r}: a step needs a positive, finite size.")
+        self._check_finite()
+        before = self.snapshot()
+        try:
+            self.report = self._advance(tau)
+        except SolveFailed as failure:
+            self.restore(before)
+            self._recover()
+            raise StepFailed(
+                f"{self.name}: the step of size {tau:.3g} from t = {self.time:.6g} failed: "
+                f"{failure}. Try a smaller tau."
+            ) from failure
+        except BaseException:
+            self.restore(before)
+            raise
+        self.time = self.report.t
+        return self.report
+
+    def memory(self) -> dict[str, Any]:
+        """Everything that the next step depends on: functions, by reference, and floats."""
+        kept: dict[str, Any] = {"time": self.time}
+        kept |= {f"state_{i}": u for i, u in enumerate(self.states)}
+        return kept
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of :meth:`memory`, with the local values of functions as arrays."""
+        return {
+            key: value.x.array.copy() if isinstance(value, fem.Function) else value
+            for key, value in self.memory().items()
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go back to a :meth:`snapshot`, or to values read from a checkpoint."""
+        for key, value in self.memory().items():
+            if isinstance(value, fem.Function) and key in snapshot:
+                value.x.array[:] = snapshot[key]
+        self.time = float(snapshot["time"])
+        self._set_time(self.time)
+
+    def forget(self) -> None:
+        """Drop kept matrices and warm starts, so that a resumed run takes the same steps."""
+        self.solver.forget()
+
+    def _recover(self) -> None:
+        """Called after a failed step, when the old state is back."""
+
+    def _set_time(self, t: float) -> None:
+        if self._clock is not None:
+            self._clock.value = t
+        if self._on_time is not None:
+            self._on_time(t)
+
+    def _remember_old(self) -> None:
+        for old, u in zip(self._old, self.states, strict=True):
+            old.x.array[:] = u.x.array
+
+    def _apply_bcs(self) -> None:
+        """Put the boundary values of the present time into the state."""
+        spaces = [u.function_space for u in self.states]
+        for u, own in zip(self.states, fem.bcs_by_block(spaces, self.bcs), strict=True):
+            _set(u, own)
+
+    def _check_finite(self) -> None:
+        bad = any(not np.isfinite(u.x.array).all() for u in self.states)
+        if self.mesh.comm.allreduce(bad, MPI.LOR):
+            raise ValueError(
+                f"{self.name}: the state at t = {self.time:.6g} holds NaN or infinite values; "
+                "set its values before the first step."
+            )
+
+
+def _set(u: fem.Function, bcs: Sequence[fem.DirichletBC]) -> None:
+    for bc in bcs:
+        bc.set(u.x.array)
+    u.x.scatter_forward()
+
+
+def _check_states(states: Sequence[Any]) -> None:
+    if not states or not all(isinstance(u, fem.Function) for u in states):
+        kinds = ", ".join(type(u).__name__ for u in states)
+        raise ValueError(f"The state must be a dolfinx.fem.Function or a tuple of them, not {kinds}.")
+    if len({id(u.function_space.mesh) for u in states}) > 1:
+        raise ValueError("All functions of the state must live on one mesh.")

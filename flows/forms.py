@@ -1,0 +1,152 @@
+"""What a functional written in UFL must tell before it is differentiated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dolfinx
+import ufl
+from dolfinx import fem
+from ufl.algorithms import expand_derivatives
+from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
+from ufl.algorithms.compute_form_data import compute_form_data
+from ufl.corealg.map_dag import map_expr_dag
+from ufl.corealg.multifunction import MultiFunction
+
+__all__ = ["depends_on", "fix_quadrature", "integrate", "polynomial_degree", "substitute", "zero"]
+
+
+def zero(form: ufl.Form | None) -> bool:
+    """Whether a form vanishes identically once its derivatives are carried out."""
+    return form is None or form.empty()
+
+
+def depends_on(form: ufl.Form, field: fem.Function) -> bool:
+    """Whether ``field`` occurs in ``form``."""
+    return field in form.coefficients()
+
+
+def substitute(form: ufl.Form, mapping: Mapping[Any, Any]) -> ufl.Form:
+    """Replace functions by expressions; derivatives are carried out before and after."""
+    mapping = {old: new for old, new in mapping.items() if old is not new}
+    if not mapping:
+        return form
+    return expand_derivatives(ufl.replace(expand_derivatives(form), mapping))
+
+
+def _estimated_degree(form: ufl.Form) -> int:
+    data = compute_form_data(
+        form,
+        do_apply_function_pullbacks=True,
+        do_apply_integral_scaling=True,
+        do_apply_geometry_lowering=True,
+        preserve_geometry_types=(ufl.classes.Jacobian,),
+    )
+    return max(
+        (
+            integral.metadata()["estimated_polynomial_degree"]
+            for integrals in data.integral_data
+            for integral in integrals.integrals
+        ),
+        default=0,
+    )
+
+
+def fix_quadrature(form: ufl.Form, fields: Sequence[fem.Function]) -> ufl.Form:
+    r"""Give every integral of a functional one quadrature degree, once and for all.
+
+    A derivative that is integrated by another rule than its functional is not the derivative of
+    the assembled functional, and no energy law survives that. The degree is the larger of UFL's
+    estimates for the functional and for its first variation; metadata set by the user wins.
+
+    Args:
+        form: A functional, i.e. a form without arguments.
+        fields: The functions in which it will be differentiated.
+
+    Returns:
+        The same functional with ``quadrature_degree`` in the metadata of each integral.
+    """
+    fixed = []
+    for integral in form.integrals():
+        metadata = dict(integral.metadata())
+        if not {"quadrature_degree", "quadrature_rule"} & metadata.keys():
+            functional = ufl.Form([integral])
+            degrees = [_estimated_degree(functional)]
+            for field in fields:
+                variation = expand_derivatives(
+                    ufl.derivative(functional, field, ufl.TestFunction(field.ufl_function_space()))
+                )
+                if not zero(variation):
+                    degrees.append(_estimated_degree(variation))
+            metadata["quadrature_degree"] = max(degrees)
+        fixed.append(integral.reconstruct(metadata=metadata))
+    return ufl.Form(fixed)
+
+
+class _Degree(MultiFunction):
+    """Polynomial degree of an expression in given functions; infinite if it is none."""
+
+    def __init__(self, fields: Sequence[fem.Function]) -> None:
+        super().__init__()
+        self.fields = fields
+
+    def expr(self, _: Any, *degrees: float) -> float:
+        return math.inf if any(degrees) else 0
+
+    def terminal(self, o: Any) -> float:
+        return 1 if any(o is field for field in self.fields) else 0
+
+    def multi_index(self, _: Any) -> float:
+        return 0
+
+    def _linear(self, _: Any, *degrees: float) -> float:
+        return max(degrees)
+
+    sum = list_tensor = variable = conj = real = _linear
+
+    def _first(self, _: Any, operand: float, *rest: float) -> float:
+        return operand
+
+    grad = reference_grad = div = curl = indexed = index_sum = component_tensor = _first
+    restricted = cell_avg = facet_avg = reference_value = _first
+
+    def product(self, _: Any, left: float, right: float) -> float:
+        return left + right
+
+    def division(self, _: Any, numerator: float, denominator: float) -> float:
+        return math.inf if denominator else numerator
+
+    def power(self, o: Any, base: float, exponent: float) -> float:
+        if not base and not exponent:
+            return 0
+        power = o.ufl_operands[1]
+        if isinstance(power, ufl.classes.RealValue) and float(power) in range(13):
+            return base * float(power)
+        return math.inf
+
+    def coefficient_derivative(self, *_: Any) -> float:
+        return math.inf
+
+
+def polynomial_degree(form: ufl.Form, fields: Sequence[fem.Function]) -> float:
+    """Degree of a functional as a polynomial in ``fields`` taken together; ``inf`` if it is none.
+
+    A quadratic energy makes a linear step, and an energy of degree ``p`` is averaged exactly along
+    a segment by ``ceil(p / 2)`` Gauss points.
+    """
+    integrands = (i.integrand() for i in apply_algebra_lowering(expand_derivatives(form)).integrals())
+    return max((map_expr_dag(_Degree(fields), e) for e in integrands), default=0)
+
+
+def integrate(form: fem.Form) -> float:
+    """Assemble a compiled functional over all ranks."""
+    return float(form.mesh.comm.allreduce(fem.assemble_scalar(form)))
+
+
+def compiled(form: Any) -> Any:
+    """Compile a form, a list or a list of lists of forms; empty forms become ``None``."""
+    if isinstance(form, (list, tuple)):
+        return [compiled(f) for f in form]
+    return None if zero(form) else fem.form(form, dtype=dolfinx.default_scalar_type)

@@ -1,0 +1,167 @@
+r"""Metrics: how expensive a rate of change is, as plain UFL.
+
+A metric is a dissipation potential $\psi(u; \dot u)$, or its convex dual $\psi^*(u; \xi)$, and turns
+an energy into the equation
+
+$$ \dot u = D_\xi \psi^*(u, -DE(u)). $$
+
+Weights and mobilities may depend on the state: write them in the state function itself; the time
+discretisation decides at which state they are frozen.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ufl
+from ufl import grad, inner
+
+__all__ = ["L2", "Dissipation", "HMinus1", "Metric", "Onsager"]
+
+
+def _each(fields: Any) -> Sequence[Any]:
+    return fields if isinstance(fields, (tuple, list)) else (fields,)
+
+
+def _half(weight: Any, fields: Any, measure: ufl.Measure) -> ufl.Form:
+    return sum((0.5 * weight * inner(f, f) * measure for f in _each(fields)), ufl.Form([]))
+
+
+class Metric(ABC):
+    """A dissipation potential on the rates of one state, or of a tuple of states.
+
+    Metrics add: ``A + B`` is the metric with the dual potential ``psi*_A + psi*_B``, in which both
+    mechanisms act at once.
+    """
+
+    primal: bool = False
+    """Whether ``psi`` is explicit, so that a step minimises over the state alone."""
+
+    measure: ufl.Measure = ufl.dx
+    """Measure of the pairing of forces with rates; a vertex rule lumps it."""
+
+    def psi(self, rate: Any) -> ufl.Form:
+        """Dissipation potential of a rate (a function, or a tuple of them)."""
+        raise ValueError(f"{type(self).__name__} has no explicit psi; its step uses psi*.")
+
+    @abstractmethod
+    def psi_star(self, force: Any) -> ufl.Form:
+        """Dual dissipation potential of a force (a function, or a tuple of them)."""
+
+    def pairing(self, force: Any, rate: Any) -> ufl.Form:
+        """The product of forces and rates."""
+        pairs = zip(_each(force), _each(rate), strict=True)
+        return sum((inner(f, r) * self.measure for f, r in pairs), ufl.Form([]))
+
+    def __add__(self, other: Metric) -> Metric:
+        if not isinstance(other, Metric):
+            return NotImplemented
+        return _Sum(self, other)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sum(Metric):
+    first: Metric
+    second: Metric
+
+    def psi_star(self, force: Any) -> ufl.Form:
+        return self.first.psi_star(force) + self.second.psi_star(force)
+
+    @property
+    def measure(self) -> ufl.Measure:  # type: ignore[override]
+        return self.second.measure if isinstance(self.first, L2) else self.first.measure
+
+
+@dataclass(frozen=True, eq=False)
+class L2(Metric):
+    r"""The $L^2$ metric, flat or weighted.
+
+    $$ \psi(u; \dot u) = \tfrac12 \int w(u)\, |\dot u|^2, \qquad
+       w(u)\, \dot u = -\frac{\delta E}{\delta u}. $$
+
+    Args:
+        weight: Positive number or UFL expression, possibly of the state. With ``1/Q``,
+            $Q = \sqrt{1 + |\nabla u|^2}$, graph area flows by its true mean curvature.
+        measure: Where and by which quadrature rule it is integrated.
+    """
+
+    weight: Any = 1.0
+    measure: ufl.Measure = ufl.dx
+    primal = True
+
+    def psi(self, rate: Any) -> ufl.Form:
+        return _half(self.weight, rate, self.measure)
+
+    def psi_star(self, force: Any) -> ufl.Form:
+        return _half(1 / self.weight, force, self.measure)
+
+
+@dataclass(frozen=True, eq=False)
+class HMinus1(Metric):
+    r"""The $H^{-1}$ metric with a mobility: mass is moved, never made.
+
+    $$ \psi^*(u; \xi) = \tfrac12 \int m(u)\, |\nabla \xi|^2, \qquad
+       \dot u = \nabla\!\cdot\!\Big(m(u)\, \nabla \frac{\delta E}{\delta u}\Big), \quad
+       m\, \partial_n \frac{\delta E}{\delta u} = 0 \text{ on the boundary}. $$
+
+    Args:
+        mobility: Non-negative number, matrix or UFL expression, possibly of the state.
+        measure: Measure of the pairing of $\xi$ with rates.
+    """
+
+    mobility: Any = 1.0
+    measure: ufl.Measure = ufl.dx
+
+    def psi_star(self, force: Any) -> ufl.Form:
+        terms = (0.5 * inner(self._flux(grad(f)), grad(f)) * ufl.dx for f in _each(force))
+        return sum(terms, ufl.Form([]))
+
+    def _flux(self, gradient: Any) -> Any:
+        matrix = len(getattr(self.mobility, "ufl_shape", ())) == 2
+        return ufl.dot(gradient, self.mobility) if matrix else self.mobility * gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Onsager(Metric):
+    r"""A metric by its dual dissipation potential, the user's own form.
+
+    $$ \langle \dot u, \eta \rangle = D_\xi \psi^*(u; \xi)[\eta], \qquad \xi = -DE(u). $$
+
+    Args:
+        dual: Maps the force (a function in the space of the state, or a tuple of them) to the form
+            $\psi^*$: convex in the force, zero at zero. It may contain the state.
+        measure: Measure of the pairing of forces with rates.
+    """
+
+    dual: Callable[[Any], ufl.Form]
+    measure: ufl.Measure = ufl.dx
+
+    def psi_star(self, force: Any) -> ufl.Form:
+        return self.dual(force)
+
+
+@dataclass(frozen=True, eq=False)
+class Dissipation(Metric):
+    r"""A metric by its dissipation potential, the user's own form.
+
+    $$ D_{\dot u} \psi(u; \dot u) = -DE(u). $$
+
+    Args:
+        potential: Maps the rate (a function in the space of the state, or a tuple of them) to the
+            form $\psi$: convex in the rate, zero at zero. It may contain the state.
+    """
+
+    potential: Callable[[Any], ufl.Form]
+    primal = True
+
+    def psi(self, rate: Any) -> ufl.Form:
+        return self.potential(rate)
+
+    def psi_star(self, force: Any) -> ufl.Form:
+        raise ValueError(
+            "A Dissipation cannot be added to another metric: its psi* is not explicit; "
+            "state it as Onsager(psi_star)."
+        )

@@ -1,0 +1,168 @@
+r"""Time discretisations of a gradient flow.
+
+Every scheme is the same step problem with other data: from a base point $b$, with an effective
+step $\hat\tau$ and the metric frozen at $w$, find the stationary point $u$ of
+
+$$ \Phi(u, \mu) = E(u) - \langle \mu, u - b \rangle - \hat\tau\, \psi^*(w; -\mu)
+   \qquad\text{or}\qquad \Phi(u) = E(u) + \hat\tau\, \psi\big(w; (u - b) / \hat\tau\big), $$
+
+where a discrete gradient may stand for $DE$.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ufl
+from dolfinx import fem
+
+from flows.forms import substitute
+
+__all__ = ["AVF", "BDF2", "MinimizingMovement", "Scheme", "Stencil"]
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """Coefficients of one step of a scheme.
+
+    Attributes:
+        alpha: The effective step is ``tau / alpha``.
+        base: Weights of the last state and the one before in the base point.
+        frozen: Weights of the last state and the one before where the metric is frozen.
+    """
+
+    alpha: float = 1.0
+    base: tuple[float, float] = (1.0, 0.0)
+    frozen: tuple[float, float] = (1.0, 0.0)
+
+
+class Scheme(ABC):
+    """A time discretisation.
+
+    Attributes:
+        order: Order of convergence in the time step.
+        steps: Number of past states that a step needs.
+    """
+
+    order: int = 1
+    steps: int = 1
+
+    def stencil(self, ratio: float | None) -> Stencil:
+        """Coefficients for ``tau = ratio * (last tau)``; ``None`` when there is no last step."""
+        return Stencil()
+
+    def gradient(self, variation: ufl.Form, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
+        """The discrete gradient that replaces the first variation of the energy."""
+        return variation
+
+    def place(self, u: Any, v: Any) -> Any:
+        """Where sources are evaluated."""
+        return u
+
+    def frozen(self, u: Any, v: Any) -> Any:
+        """Where the metric is frozen, as an expression; ``v`` is the scheme's frozen point."""
+        return v
+
+    def time(self, t: float, tau: float) -> float:
+        """The time at which sources and moving energies are evaluated."""
+        return t + tau
+
+    @abstractmethod
+    def error_constant(self, ratio: float) -> float:
+        r"""The number $C$ of the local error $-C\, \tau^{p+1} u^{(p+1)}$."""
+
+
+@dataclass(frozen=True)
+class MinimizingMovement(Scheme):
+    r"""De Giorgi's minimizing movement: implicit Euler, with the metric frozen at the old state.
+
+    $$ u_{k+1} = \operatorname*{argmin}_u\; E(u) + \frac{1}{2\tau} d_{u_k}(u, u_k)^2. $$
+
+    Order 1 in time. Certificate: $E(u_{k+1}) + d^2/(2\tau) \le E(u_k)$ for every step that finds
+    the minimiser {cite}`ambrosio2008`.
+    """
+
+    def error_constant(self, ratio: float) -> float:
+        return 1 / 2
+
+
+@dataclass(frozen=True)
+class AVF(Scheme):
+    r"""Average vector field: a discrete gradient, of order 2 in time.
+
+    $$ \frac{u_{k+1} - u_k}{\tau} = D_\xi \psi^*\Big(\tfrac{u_k + u_{k+1}}2;
+       -\int_0^1 DE\big(u_k + s (u_{k+1} - u_k)\big)\, ds \Big). $$
+
+    Certificate: the identity $E(u_{k+1}) - E(u_k) = -d^2/\tau$ if the energy is a polynomial, which
+    Gauss points in $s$ integrate exactly; otherwise the energy falls {cite}`mclachlan1999`.
+
+    Args:
+        points: Number of Gauss points; by default as many as a polynomial energy needs, else 4.
+    """
+
+    points: int | None = None
+    order = 2
+
+    def gradient(self, variation: ufl.Form, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
+        nodes, weights = np.polynomial.legendre.leggauss(self.points or 4)
+        return sum(
+            (
+                float(w / 2)
+                * substitute(variation, {a: b + float((1 + s) / 2) * (a - b) for a, b in zip(u, v)})
+                for s, w in zip(nodes, weights, strict=True)
+            ),
+            ufl.Form([]),
+        )
+
+    def exact_for(self, degree: float) -> AVF:
+        """The same scheme with the points that an energy of this polynomial degree needs."""
+        if self.points is not None or math.isinf(degree):
+            return self
+        return AVF(points=max(1, math.ceil(degree / 2)))
+
+    def place(self, u: Any, v: Any) -> Any:
+        return (u + v) / 2
+
+    def frozen(self, u: Any, v: Any) -> Any:
+        return (u + v) / 2
+
+    def time(self, t: float, tau: float) -> float:
+        return t + tau / 2
+
+    def error_constant(self, ratio: float) -> float:
+        return 1 / 12
+
+
+@dataclass(frozen=True)
+class BDF2(Scheme):
+    r"""Backward differentiation with variable steps, of order 2 in time.
+
+    With $\omega = \tau / \tau_{old} \le 2$ and $\alpha = (1 + 2\omega)/(1 + \omega)$ it is the
+    minimizing movement of step $\tau/\alpha$ from the base point
+    $b = ((1 + \omega) u_k - \frac{\omega^2}{1 + \omega} u_{k-1}) / \alpha$, with the metric frozen
+    at the extrapolated state. The first step, a step after a rejection and a step that more than
+    doubles are minimizing movements.
+
+    Certificate, for a convex energy and a constant metric, $\delta_k = u_k - u_{k-1}$:
+    $E(u_{k+1}) + |\delta_{k+1}|^2/(4\tau) \le
+    E(u_k) + \frac{\omega}{2 + 2\omega} |\delta_k|^2/\tau_{old}$, the modified energy of
+    {cite}`matthes2019` when the step is constant.
+    """
+
+    order = 2
+    steps = 2
+
+    def stencil(self, ratio: float | None) -> Stencil:
+        if ratio is None or ratio > 2 * (1 + 1e-9):
+            return Stencil()
+        alpha = (1 + 2 * ratio) / (1 + ratio)
+        past = -(ratio**2) / (1 + ratio)
+        return Stencil(alpha, ((1 + ratio) / alpha, past / alpha), (1 + ratio, -ratio))
+
+    def error_constant(self, ratio: float) -> float:
+        return (1 + ratio) ** 2 / (6 * ratio * (1 + 2 * ratio))

@@ -1,0 +1,334 @@
+"""The algebra of one step: residual and Jacobian from forms, PETSc for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from dolfinx.fem import petsc as fempetsc
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from flows.forms import compiled, depends_on
+
+__all__ = ["Options", "SolveFailed", "Solver"]
+
+_SNES_REASONS = {v: k for k, v in vars(PETSc.SNES.ConvergedReason).items() if isinstance(v, int)}
+_KSP_REASONS = {v: k for k, v in vars(PETSc.KSP.ConvergedReason).items() if isinstance(v, int)}
+
+
+class SolveFailed(RuntimeError):
+    """A nonlinear or linear solve did not converge; the message gives PETSc's reason."""
+
+
+class Options:
+    """PETSc options of one solver: defaults < ``petsc_options`` < command line.
+
+    They stand in PETSc's database only while the solver runs: sub-solvers made late (multigrid
+    levels, field splits) find them, and other solvers do not.
+    """
+
+    def __init__(self, prefix: str, *layers: Mapping[str, Any]) -> None:
+        self.prefix = prefix
+        self._database = PETSc.Options(prefix)
+        merged = {key: value for layer in layers for key, value in layer.items()}
+        # The database holds what came from the command line and from PETSC_OPTIONS: it wins.
+        self._mine = {k: v for k, v in merged.items() if not self._database.hasName(k)}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._mine.get(key, self._database.getString(key, ""))
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        for key, value in self._mine.items():
+            self._database[key] = value
+        try:
+            yield
+        finally:
+            for key in self._mine:
+                del self._database[key]
+
+
+def direct(comm: MPI.Comm, *, symmetric: bool) -> dict[str, Any]:
+    """A direct solver; MUMPS, or PETSc's own Cholesky in one process."""
+    factor = {"ksp_type": "preonly", "pc_type": "cholesky" if symmetric else "lu"}
+    return factor | {
+        "pc_factor_mat_solver_type": "mumps",
+        "mat_mumps_icntl_14": 100,  # saddle systems fill in more than MUMPS expects
+        "mat_mumps_icntl_24": 1,  # null pivots
+    }
+
+
+def nested_dissection() -> dict[str, Any]:
+    """PETSc's own sparse Cholesky in one process: the cheapest solves in the plane."""
+    return {
+        "ksp_type": "preonly",
+        "pc_type": "cholesky",
+        "pc_factor_mat_ordering_type": "nd",
+    }
+
+
+def multigrid(rtol: float = 1e-10) -> dict[str, Any]:
+    """Conjugate gradients with smoothed aggregation."""
+    return {
+        "ksp_type": "cg",
+        "ksp_rtol": rtol,
+        "ksp_max_it": 300,
+        "pc_type": "gamg",
+        "pc_gamg_threshold": 0.02,
+        "mg_levels_ksp_type": "chebyshev",
+        "mg_levels_pc_type": "jacobi",
+    }
+
+
+def incomplete_cholesky(rtol: float) -> dict[str, Any]:
+    """Conjugate gradients with incomplete factors, for operators dominated by the mass."""
+    return {
+        "ksp_type": "cg",
+        "ksp_rtol": rtol,
+        "ksp_max_it": 500,
+        "pc_type": "bjacobi",
+        "sub_pc_type": "icc",
+    }
+
+
+def preset(spaces: Sequence[fem.FunctionSpace], *, definite: bool, symmetric: bool, linear: bool):
+    """Options chosen by structure, dimension, size and number of ranks.
+
+    Args:
+        spaces: The spaces of the unknowns.
+        definite: Whether the matrix is symmetric positive definite near a minimiser.
+        symmetric: Whether it is symmetric.
+        linear: Whether one matrix serves every step of one size.
+    """
+    mesh = spaces[0].mesh
+    size = sum(V.dofmap.index_map.size_global * V.dofmap.index_map_bs for V in spaces)
+    dim, comm = mesh.topology.dim, mesh.comm
+    if not definite:
+        return direct(comm, symmetric=symmetric)
+    if dim == 1 or size < (2e4 if dim == 3 else 3e5 if linear else 5e3):
+        return nested_dissection() if comm.size == 1 else direct(comm, symmetric=True)
+    return multigrid() if linear else incomplete_cholesky(1e-4) if size < 1e5 else multigrid(1e-4)
+
+
+class Solver:
+    """Newton's method for ``F(fields) = 0``, with one residual form per field.
+
+    Dirichlet values stand in the fields already: increments vanish there. A linear problem is
+    solved in one iteration, and its matrix and preconditioner are kept for as long as nothing
+    changes that the matrix reads.
+
+    Args:
+        residual: UFL residual of each field.
+        fields: The unknowns.
+        bcs: Which degrees of freedom are fixed.
+        prefix: Prefix of the PETSc options.
+        options: The user's options.
+        definite: Whether the Jacobian is symmetric positive definite near a minimiser.
+        symmetric: Whether the Jacobian is symmetric.
+        moving: Whether the mesh moves between solves.
+    """
+
+    def __init__(
+        self,
+        residual: Sequence[ufl.Form],
+        fields: Sequence[fem.Function],
+        bcs: Sequence[fem.DirichletBC] = (),
+        *,
+        prefix: str,
+        options: Mapping[str, Any] | None = None,
+        definite: bool = False,
+        symmetric: bool = False,
+        moving: bool = False,
+        preconditioner: Any = None,
+    ) -> None:
+        self.fields = list(fields)
+        self.bcs = list(bcs)
+        self.comm = fields[0].function_space.mesh.comm
+        self.moving = moving
+        self.unknown = self.fields if len(self.fields) > 1 else self.fields[0]
+        jacobian = [
+            [
+                ufl.algorithms.expand_derivatives(
+                    ufl.derivative(f, u, ufl.TrialFunction(u.function_space))
+                )
+                for u in self.fields
+            ]
+            for f in residual
+        ]
+        entries = [entry for row in jacobian for entry in row]
+        self.linear = not any(depends_on(entry, u) for entry in entries for u in self.fields)
+        self._reads = _Readings(entries, self.fields, self.comm)
+        single = len(self.fields) == 1
+        self.F = compiled(residual[0] if single else list(residual))
+        self.J = compiled(jacobian[0][0] if single else jacobian)
+        spaces = [u.function_space for u in self.fields]
+        self.fixed = _fixed_entries(spaces, self.bcs)
+        kind = preconditioner.kind if preconditioner is not None else None
+        self.A = fempetsc.create_matrix(self.J, kind)
+        if symmetric or definite:
+            self.A.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+        self.b = fempetsc.create_vector(spaces, kind=kind)
+        self.x = fempetsc.create_vector(spaces, kind=kind)
+        defaults = {
+            "snes_type": "ksponly" if self.linear else "newtonls",
+            "snes_linesearch_type": "basic",
+            "snes_rtol": 1e-10,
+            "snes_stol": 1e-12,
+            "snes_atol": 1e-50,
+            "snes_max_it": 25,
+        }
+        chosen = (
+            preconditioner.options
+            if preconditioner is not None
+            else preset(spaces, definite=definite, symmetric=symmetric, linear=self.linear)
+        )
+        self.options = Options(prefix, defaults, chosen, options or {})
+        self.snes = self._snes(prefix, preconditioner)
+
+    def _snes(self, prefix: str, preconditioner: Any) -> PETSc.SNES:
+        snes = PETSc.SNES().create(self.comm)
+        snes.setOptionsPrefix(prefix)
+        self.A.setOptionsPrefix(prefix)
+        snes.setFunction(self._residual, self.b)
+        snes.setJacobian(self._jacobian, self.A)
+        with self.options():
+            snes.setFromOptions()
+            self.A.setFromOptions() if self.A.type != "nest" else None
+        if preconditioner is not None:
+            preconditioner.attach(snes.ksp.pc, self)
+        return snes
+
+    def _residual(self, snes: Any, x: PETSc.Vec, b: PETSc.Vec) -> None:
+        _scatter(x)
+        fempetsc.assign(x, self.unknown)
+        self.assemble_residual(b)
+        for vec, rows in zip(_parts(b, self), self.fixed, strict=True):
+            vec[rows] = 0.0
+        b.assemble()
+
+    def assemble_residual(self, b: PETSc.Vec) -> None:
+        """Residual at the present fields, reactions of fixed entries included, into ``b``."""
+        _zero(b)
+        if b.type != "nest" and len(self.fields) > 1:
+            b.setAttr("_blocks", self.b.getAttr("_blocks"))
+        fempetsc.assemble_vector(b, self.F)
+        _gather(b)
+
+    def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
+        if self._reads.unchanged() and self.linear and not self.moving:
+            return
+        A.zeroEntries()
+        fempetsc.assemble_matrix(A, self.J, self.bcs)
+        A.assemble()
+
+    def forget(self) -> None:
+        """Drop the kept matrix: the next solve builds its own, as a resumed run does."""
+        self._reads.forget()
+
+    def solve(self) -> int:
+        """Solve from the present values of the fields.
+
+        Returns:
+            Newton iterations.
+
+        Raises:
+            SolveFailed: on every rank, with PETSc's reason; the fields hold the last iterate.
+        """
+        fempetsc.assign(self.unknown, self.x)
+        if self.moving:
+            self._reads.forget()
+        with self.options():
+            try:
+                self.snes.solve(None, self.x)
+            except PETSc.Error as error:
+                self.forget()
+                raise SolveFailed(f"PETSc error {error.ierr} in the solve") from error
+        _scatter(self.x)
+        fempetsc.assign(self.x, self.unknown)
+        reason = self.snes.getConvergedReason()
+        if reason < 0:
+            inner = self.snes.ksp.getConvergedReason()
+            self.forget()
+            raise SolveFailed(
+                f"{_SNES_REASONS.get(reason, reason)} after {self.snes.getIterationNumber()} Newton "
+                f"iterations (linear solver: {_KSP_REASONS.get(inner, inner)})"
+            )
+        return max(1, int(self.snes.getIterationNumber()))
+
+    def residuals(self) -> list[np.ndarray]:
+        """Owned entries of the residual of each field, fixed entries included."""
+        self.assemble_residual(self.b)
+        return [np.array(part) for part in _parts(self.b, self)]
+
+
+class _Readings:
+    """The constants and coefficients that a matrix reads, to know when it is out of date."""
+
+    def __init__(
+        self, forms: Sequence[ufl.Form], fields: Sequence[fem.Function], comm: MPI.Comm
+    ) -> None:
+        self._comm = comm
+        self._constants = {c for form in forms for c in form.constants()}
+        coefficients = {c for form in forms for c in form.coefficients()}
+        self._functions = {c for c in coefficients if not any(c is u for u in fields)}
+        self._seen: dict[Any, np.ndarray] | None = None
+
+    def forget(self) -> None:
+        self._seen = None
+
+    def unchanged(self) -> bool:
+        now = {c: np.asarray(c.value) for c in self._constants}
+        now |= {f: f.x.array for f in self._functions}
+        seen = self._seen
+        known = seen is not None and all(np.array_equal(seen[k], v) for k, v in now.items())
+        if not self._comm.allreduce(known, MPI.LAND):
+            self._seen = {k: v.copy() for k, v in now.items()}
+            return False
+        return True
+
+
+def _fixed_entries(spaces: Sequence[Any], bcs: Sequence[fem.DirichletBC]) -> list[np.ndarray]:
+    """Owned, unrolled entries of each field that its Dirichlet conditions fix."""
+    rows = []
+    for space, own in zip(spaces, fem.bcs_by_block(spaces, list(bcs)), strict=True):
+        size = space.dofmap.index_map.size_local * space.dofmap.index_map_bs
+        dofs = [bc.dof_indices()[0][: bc.dof_indices()[1]] for bc in own]
+        merged = np.unique(np.concatenate(dofs)) if dofs else np.zeros(0, dtype=np.int32)
+        rows.append(merged[merged < size])
+    return rows
+
+
+def _parts(b: PETSc.Vec, solver: Solver) -> list[np.ndarray]:
+    """Views of the owned entries of each field."""
+    if b.type == "nest":
+        return [v.array for v in b.getNestSubVecs()]
+    sizes = [
+        u.function_space.dofmap.index_map.size_local * u.function_space.dofmap.index_map_bs
+        for u in solver.fields
+    ]
+    return np.split(b.array, np.cumsum(sizes)[:-1])
+
+
+def _vectors(x: PETSc.Vec) -> list[PETSc.Vec]:
+    return list(x.getNestSubVecs()) if x.type == "nest" else [x]
+
+
+def _zero(x: PETSc.Vec) -> None:
+    for v in _vectors(x):
+        with v.localForm() as local:
+            local.set(0.0)
+
+
+def _scatter(x: PETSc.Vec) -> None:
+    for v in _vectors(x):
+        v.ghostUpdate(PETSc.InsertMode.INSERT, PETSc.ScatterMode.FORWARD)
+
+
+def _gather(x: PETSc.Vec) -> None:
+    for v in _vectors(x):
+        v.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
