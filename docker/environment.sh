@@ -47,8 +47,10 @@ compiles() (
 
 loads() { "$python" -c "import ctypes; ctypes.CDLL('$1')" 2>/dev/null; }
 
-# The module that flows itself asks first.
-has_dolfinx() { "$1" -P flows/_boot.py 2>/dev/null; }
+# DOLFINx that works, and does not come from the wheel: that one serves its own environment only.
+has_dolfinx() {
+  "$1" -P flows/_boot.py 2>/dev/null && ! "$1" -c 'import dolfinx_solver' 2>/dev/null
+}
 
 python=$(find_python)
 [ -n "$python" ] || { install python3-venv python3-dev; python=$(find_python); }
@@ -79,10 +81,8 @@ if [ ! -x .venv/bin/pip ]; then
 fi
 
 extras=all
-if has_dolfinx .venv/bin/python && ! .venv/bin/python -c 'import dolfinx_solver' 2>/dev/null; then
-  extras=mesh,plot
-fi
+! has_dolfinx .venv/bin/python || extras=mesh,plot
 echo "Installing flows in .venv (a minute or two, about 1.5 GB)"
 .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 .venv/bin/python -m pip install --quiet --editable ".[$extras]" --group test
-.venv/bin/python -P flows/_boot.py
+.venv/bin/python -P flows/_boot.py # ends with the reason if DOLFINx does not run
