@@ -10,7 +10,7 @@ from flows import _boot  # isort: split
 import logging
 
 from flows import energy
-from flows.catalogue import allen_cahn, cahn_hilliard, graph_area, heat
+from flows.catalogue import allen_cahn, cahn_hilliard, graph_area, heat, mean_curvature
 from flows.control import Adaptive, Fixed
 from flows.evolution import Finished, History, evolve
 from flows.flow import StepFailed, StepReport
@@ -43,6 +43,7 @@ __all__ = [
     "evolve",
     "graph_area",
     "heat",
+    "mean_curvature",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -10,8 +10,9 @@ from dolfinx import fem, mesh
 from flows import energy
 from flows.metric import L2, HMinus1
 from flows.movement import GradientFlow
+from flows.surface import NormalL2, SurfaceFlow
 
-__all__ = ["allen_cahn", "cahn_hilliard", "graph_area", "heat"]
+__all__ = ["allen_cahn", "cahn_hilliard", "graph_area", "heat", "mean_curvature"]
 
 
 def _state(domain: Any, name: str = "u") -> fem.Function:
@@ -88,3 +89,18 @@ def graph_area(domain: Any, *, flat: bool = False, **options: Any) -> GradientFl
     u = _state(domain)
     metric = L2() if flat else L2(1 / ufl.sqrt(1 + ufl.inner(ufl.grad(u), ufl.grad(u))))
     return GradientFlow(energy.graph_area(u), u, metric, **{"name": "graph_area"} | options)
+
+
+def mean_curvature(mesh: Any, **options: Any) -> SurfaceFlow:
+    r"""Mean curvature flow: the area of a surface in the $L^2$ metric of normal velocities.
+
+    $$ V = -H $$
+
+    A sphere shrinks by $R^2 = R_0^2 - 4t$, a closed plane curve loses area at the rate $2\pi$.
+
+    Args:
+        mesh: A closed surface of triangles in space, or a closed polygon of intervals in the
+            plane; it moves in place.
+        options: Passed on to :class:`flows.surface.SurfaceFlow`.
+    """
+    return SurfaceFlow(mesh, NormalL2, **{"name": "mean_curvature"} | options)

@@ -74,6 +74,9 @@ class GradientFlow(Flow):
         ValueError: on every rank, for an energy or a metric that does not fit the state.
     """
 
+    moving = False
+    """Whether the mesh moves with the state."""
+
     def __init__(
         self,
         energy: ufl.Form,
@@ -158,6 +161,7 @@ class GradientFlow(Flow):
             options=options,
             definite=definite,
             symmetric=symmetric,
+            moving=self.moving,
             preconditioner=Elimination.suits(fields, self._potentials, self.bcs, options),
         )
 
@@ -283,8 +287,9 @@ class GradientFlow(Flow):
         self._check_energy(before)
         iterations = self.solver.solve()
         self._find_rates(stencil)
-        after = integrate(self._energy)
         movement = integrate(self._movement)
+        self._commit()
+        after = integrate(self._energy)
         defect, allowed = self._certificate(before, after, movement, stencil)
         self._judge(defect, allowed, before, after)
         self._keep_past(tau)
@@ -293,6 +298,9 @@ class GradientFlow(Flow):
         if self._settler is not None:
             self._settled = [u.x.array.copy() for u in self.states]
         return StepReport(t_new, tau, after, movement, defect, iterations)
+
+    def _commit(self) -> None:
+        """Called when the new state is found, before its energy is taken."""
 
     def _prepare(self, tau: float) -> Stencil:
         """Copy the old state and set the data of the step problem."""

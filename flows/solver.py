@@ -96,23 +96,25 @@ def incomplete_cholesky(rtol: float) -> dict[str, Any]:
     }
 
 
-def preset(spaces: Sequence[fem.FunctionSpace], *, definite: bool, symmetric: bool, linear: bool):
+def preset(
+    spaces: Sequence[fem.FunctionSpace], definite: bool, symmetric: bool, *, reused: bool
+) -> dict[str, Any]:
     """Options chosen by structure, dimension, size and number of ranks.
 
     Args:
         spaces: The spaces of the unknowns.
         definite: Whether the matrix is symmetric positive definite near a minimiser.
         symmetric: Whether it is symmetric.
-        linear: Whether one matrix serves every step of one size.
+        reused: Whether one matrix serves every step of one size.
     """
     mesh = spaces[0].mesh
     size = sum(V.dofmap.index_map.size_global * V.dofmap.index_map_bs for V in spaces)
     dim, comm = mesh.topology.dim, mesh.comm
     if not definite:
         return direct(comm, symmetric=symmetric)
-    if dim == 1 or size < (2e4 if dim == 3 else 3e5 if linear else 5e3):
+    if dim == 1 or size < (3e5 if reused and dim == 2 else 5e3):
         return nested_dissection() if comm.size == 1 else direct(comm, symmetric=True)
-    return multigrid() if linear else incomplete_cholesky(1e-4) if size < 1e5 else multigrid(1e-4)
+    return multigrid()
 
 
 class Solver:
@@ -150,6 +152,7 @@ class Solver:
         self.bcs = list(bcs)
         self.comm = fields[0].function_space.mesh.comm
         self.moving = moving
+        self.preconditioner = preconditioner
         self.unknown = self.fields if len(self.fields) > 1 else self.fields[0]
         jacobian = [
             [
@@ -185,7 +188,7 @@ class Solver:
         chosen = (
             preconditioner.options
             if preconditioner is not None
-            else preset(spaces, definite=definite, symmetric=symmetric, linear=self.linear)
+            else preset(spaces, definite, symmetric, reused=self.linear and not moving)
         )
         self.options = Options(prefix, defaults, chosen, options or {})
         self.snes = self._snes(prefix, preconditioner)
@@ -242,11 +245,15 @@ class Solver:
         fempetsc.assign(self.unknown, self.x)
         if self.moving:
             self._reads.forget()
+        if self.preconditioner is not None:
+            self.preconditioner.renew()
         with self.options():
             try:
                 self.snes.solve(None, self.x)
             except PETSc.Error as error:
                 self.forget()
+                if error.__cause__ is not None:  # an error in a callback is no failure of PETSc
+                    raise error.__cause__ from None
                 raise SolveFailed(f"PETSc error {error.ierr} in the solve") from error
         _scatter(self.x)
         fempetsc.assign(self.x, self.unknown)
