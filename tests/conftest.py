@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-import flows._boot
+import flows
 
 import dolfinx
 import hypothesis

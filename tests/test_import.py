@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-import flows._boot
+from flows._boot import petsc_options
 
 import pytest
 from mpi4py import MPI
@@ -33,13 +33,13 @@ def python(code, *arguments):
     ],
 )
 def test_petsc_gets_its_own_options_and_no_others(line, options):
-    assert flows._boot.petsc_options(line.split()) == options.split()
+    assert petsc_options(line.split()) == options.split()
 
 
 @pytest.mark.serial
 def test_flows_first_gives_petsc_the_command_line():
     code = """
-import flows._boot
+from flows._boot import petsc_options
 from dolfinx import fem
 from petsc4py import PETSc
 print(PETSc.Options().getAll())
@@ -57,7 +57,7 @@ import petsc4py
 petsc4py.init(["name", "-mine", "1"])
 from petsc4py import PETSc
 from dolfinx import fem
-import flows._boot
+from flows._boot import petsc_options
 print(PETSc.Options().getAll())
 """
     assert python(code, "-ksp_type", "cg")[0] == "{'mine': '1'}"
