@@ -167,6 +167,8 @@ class _AdaptivePace(Pace):
         accepted = error <= 2 * self.rule.tolerance
         if accepted:
             self._remember(flow)
+            # A step that hardly grows stays: a linear flow keeps its matrix for it.
+            factor = 1.0 if 1.0 < factor < 1.2 else factor
             # A step cut short by a landing must not shorten those after it.
             self.tau = max(self.tau, tau * factor) if tau < self.tau else tau * factor
         else:

@@ -95,13 +95,17 @@ class GradientFlow(Flow):
         super().__init__(state, name=name or "flow", bcs=bcs, time=time, on_time=on_time)
         self.auxiliary = tuple(auxiliary)
         self._moves = time is not None or on_time is not None
+        _check_bcs(self.bcs, [*self.states, *self.auxiliary])
         energy = fix_quadrature(_functional(energy), [*self.states, *self.auxiliary])
         degree = polynomial_degree(energy, [*self.states, *self.auxiliary])
+        if degree == 0:
+            raise ValueError("The energy does not depend on the state: write it in the same Function.")
         scheme = scheme or MinimizingMovement()
         self.scheme = scheme.exact_for(degree) if isinstance(scheme, AVF) else scheme
         self._exact = degree < np.inf
         self.order = self.scheme.order
         self._energy = fem.form(energy)
+        self._scale = 0.0
         self._build(energy, metric, source, petsc_options)
         self._settled: list[np.ndarray] | None = None
         self._settler = self._auxiliary_solver(energy, petsc_options) if self.auxiliary else None
@@ -112,7 +116,7 @@ class GradientFlow(Flow):
         self._tau, self._effective = constant(), constant()
         steps = self.scheme.steps
         twin = lambda: tuple(fem.Function(u.function_space) for u in self.states)  # noqa: E731
-        self._past, self._past_tau = (twin() if steps > 1 else ()), 0.0
+        self._past, self._past_tau, self._past_movement = (twin() if steps > 1 else ()), 0.0, 0.0
         self._base = twin() if steps > 1 else self._old
         self._frozen = twin() if steps > 1 else self._old
         self._blocks = [self._block(m, us) for m, us in _pairs(metric, self.states)]
@@ -250,7 +254,7 @@ class GradientFlow(Flow):
         ):
             kept |= {f"{label}_{i}": f for i, f in enumerate(functions)}
         kept["past_tau"] = self._past_tau
-        kept["past_movement"] = self.report.movement if self.report else 0.0
+        kept["past_movement"] = self._past_movement
         return kept
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -285,6 +289,35 @@ class GradientFlow(Flow):
             self._apply_bcs()
             self._set_time(t_data)
         self._check_energy(before)
+        report = self._solve(t_new, tau, before, stencil)
+        self._keep_past(tau, report.movement)
+        if self._moves:
+            self._set_time(t_new)
+        if self._settler is not None:
+            self._settled = [u.x.array.copy() for u in self.states]
+        return report
+
+    def _solve(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
+        """Solve from the old state; if that finds no certified point, from another start."""
+        start = [f.x.array.copy() for f in self.solver.fields] if not self.solver.linear else []
+        rates = [(r, r.x.array.copy()) for block in self._blocks for r in block.rates]
+        try:
+            return self._attempt(t, tau, before, stencil)
+        except SolveFailed:
+            if self.solver.linear:
+                raise
+        for f, values in zip(self.solver.fields, start, strict=True):
+            f.x.array[:] = values
+        for rate, values in rates:
+            rate.x.array[:] = values
+        # The functional of a much shorter step is convex: its minimiser leads into the right valley.
+        effective = float(self._effective.value)
+        self._effective.value = effective / 10
+        self.solver.solve()
+        self._effective.value = effective
+        return self._attempt(t, tau, before, stencil)
+
+    def _attempt(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
         iterations = self.solver.solve()
         self._find_rates(stencil)
         movement = integrate(self._movement)
@@ -292,12 +325,7 @@ class GradientFlow(Flow):
         after = integrate(self._energy)
         defect, allowed = self._certificate(before, after, movement, stencil)
         self._judge(defect, allowed, before, after)
-        self._keep_past(tau)
-        if self._moves:
-            self._set_time(t_new)
-        if self._settler is not None:
-            self._settled = [u.x.array.copy() for u in self.states]
-        return StepReport(t_new, tau, after, movement, defect, iterations)
+        return StepReport(t, tau, after, movement, defect, iterations)
 
     def _commit(self) -> None:
         """Called when the new state is found, before its energy is taken."""
@@ -339,8 +367,7 @@ class GradientFlow(Flow):
         if self._metric_varies:
             return change, allowed
         ratio = -stencil.frozen[1]
-        past = self.report.movement if self.report else self._past_movement
-        return change + movement / 2 - ratio / (1 + ratio) * past, allowed
+        return change + movement / 2 - ratio / (1 + ratio) * self._past_movement, allowed
 
     def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
         if not np.isfinite(after):
@@ -382,9 +409,10 @@ class GradientFlow(Flow):
                 f"{self.name}: the energy of the state at t = {self.time:.6g} is {energy}; "
                 "set an initial state in the domain of the energy."
             )
-        self._scale = max(getattr(self, "_scale", 0.0), abs(energy))
+        self._scale = max(self._scale, abs(energy))
 
-    def _keep_past(self, tau: float) -> None:
+    def _keep_past(self, tau: float, movement: float) -> None:
+        self._past_movement = movement
         for past, old in zip(self._past, self._old, strict=False):
             past.x.array[:] = old.x.array
         self._past_tau = tau if self._past else 0.0
@@ -401,6 +429,18 @@ def _functional(form: Any) -> ufl.Form:
             f"0.5*inner(grad(u), grad(u))*dx; got {type(form).__name__}."
         )
     return form
+
+
+def _check_bcs(bcs: Sequence[fem.DirichletBC], fields: Sequence[fem.Function]) -> None:
+    """Each condition must mean one field."""
+    for bc in bcs:
+        owners = [f.name for f in fields if f.function_space.contains(bc.function_space)]
+        if len(owners) != 1:
+            raise ValueError(
+                f"A Dirichlet condition applies to {len(owners)} of the fields {owners}: make it on "
+                "the function space of one field, and give each field a space of its own "
+                "(V.clone())."
+            )
 
 
 def _pairs(metric: Any, states: tuple[fem.Function, ...]) -> list[tuple[Metric, Any]]:

@@ -166,6 +166,7 @@ class Solver:
         entries = [entry for row in jacobian for entry in row]
         self.linear = not any(depends_on(entry, u) for entry in entries for u in self.fields)
         self._reads = _Readings(entries, self.fields, self.comm)
+        PETSc.garbage_cleanup(self.comm)  # solvers of flows that are gone
         single = len(self.fields) == 1
         self.F = compiled(residual[0] if single else list(residual))
         self.J = compiled(jacobian[0][0] if single else jacobian)
@@ -223,7 +224,7 @@ class Solver:
         _gather(b)
 
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
-        if self._reads.unchanged() and self.linear and not self.moving:
+        if self.linear and self._reads.unchanged():
             return
         A.zeroEntries()
         fempetsc.assemble_matrix(A, self.J, self.bcs)
