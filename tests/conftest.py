@@ -1,6 +1,7 @@
 """What every test relies on, on one rank and on several."""
 
 import gc
+import io
 import os
 import sys
 
@@ -30,7 +31,7 @@ def pytest_report_header():
 def pytest_configure(config):
     """One report for all ranks: rank 0 writes it."""
     if comm.rank > 0:
-        silent = pytest.TerminalReporter(config, open(os.devnull, "w"))  # noqa: SIM115
+        silent = pytest.TerminalReporter(config, io.StringIO())
         config.pluginmanager.unregister(name="terminalreporter")
         config.pluginmanager.register(silent, "terminalreporter")
 
