@@ -92,6 +92,10 @@ class _FixedPace(Pace):
     def cut(self, tau: float) -> None:
         self.tau = tau / 2
 
+    def restore(self, memory: dict[str, Any]) -> None:
+        # A resumed run may ask for smaller steps.
+        self.tau = min(float(memory["tau"]), self.rule.tau)
+
 
 @dataclass(frozen=True)
 class Adaptive(Control):
@@ -206,6 +210,9 @@ class _AdaptivePace(Pace):
     def restore(self, memory: dict[str, Any]) -> None:
         self.tau, self.scale = float(memory["tau"]), float(memory["scale"])
         self.times = [float(memory[f"time_{k}"]) for k in range(int(memory["known"]))]
+        for k, past in enumerate(self.past):
+            for i, kept in enumerate(past):
+                kept.x.array[:] = memory[f"past_{k}_{i}"]
 
 
 def _extrapolation(times: Sequence[float], t: float) -> list[float]:

@@ -43,6 +43,15 @@ class History(Mapping[str, npt.NDArray[np.float64]]):
         for name in COLUMNS:
             self._columns[name].append(float(getattr(report, name)))
 
+    @property
+    def steps(self) -> int:
+        """Accepted steps since the start, those before a resumed checkpoint included."""
+        return max(len(self._columns["t"]) - 1, 0)
+
+    def latest(self) -> dict[str, float]:
+        """The last row of the own columns."""
+        return {name: values[-1] for name, values in self._columns.items()}
+
     def attach(self, columns: Mapping[str, Sequence[float]]) -> None:
         """Show the growing columns of a recorder beside the own ones."""
         self._recorders.append(columns)
@@ -98,18 +107,21 @@ class Run:
         kept |= {f"pace.{k}": v for k, v in self.pace.memory().items()}
         return kept | {f"history.{k}": v for k, v in self.history.memory().items()}
 
-    def restore(self, memory: Mapping[str, Any]) -> None:
+    def restore(self, memory: Mapping[str, Any], control: Control) -> None:
         """Continue from what :meth:`memory` returned, functions given as local arrays."""
         parts: dict[str, dict[str, Any]] = {"flow": {}, "pace": {}, "history": {}}
         for key, value in memory.items():
             part, _, name = key.partition(".")
             parts[part][name] = value
         self.flow.restore(parts["flow"])
-        if parts["pace"]:
+        self.resumed = self.flow.time
+        # A saved flow has no pace, and one of another control does not fit: then it starts anew.
+        if parts["pace"].keys() == self.pace.memory().keys():
             self.pace.restore(parts["pace"])
+        else:
+            self.pace = control.start(self.flow)
         if parts["history"]:
             self.history.restore(parts["history"])
-        self.resumed = self.flow.time
 
 
 def evolve(
@@ -155,7 +167,7 @@ def evolve(
     if resume is not None:
         from flows.checkpoint import read  # a leaf: only a resumed run needs it
 
-        run.restore(read(resume, run.memory(), flow.mesh))
+        run.restore(read(resume, run.memory(), flow.mesh, flow.built), control)
     if math.isnan(end) or end < flow.time:
         raise ValueError(f"until = {end} lies before the time of the flow, {flow.time}.")
     wanted = [*times, *(t for o in observers for t in getattr(o, "times", ()))]
@@ -164,7 +176,7 @@ def evolve(
         run.history.attach(getattr(observer, "columns", {}))
     try:
         _call(flow, [getattr(o, "open", None) for o in observers], run)
-        if not resume:
+        if not run.history["t"].size:
             run.history.append(StepReport(flow.time, 0.0, flow.energy(), 0.0, 0.0, 0))
         finished = _call(flow, observers, flow)
         taken = 0

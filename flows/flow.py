@@ -56,6 +56,8 @@ class Flow(ABC):
         time: The time reached.
         name: Prefix of the PETSc options, and the title of files and pictures.
         report: Report of the last accepted step, or ``None``.
+        built: Coordinates of the local nodes of the mesh when the flow was made: checkpoints know
+            the nodes of a moving mesh by them.
     """
 
     order: int = 1
@@ -78,6 +80,7 @@ class Flow(ABC):
         self._clock = time
         self._on_time = on_time
         self.time = 0.0 if time is None else float(time.value)
+        self.built = self.mesh.geometry.x.copy()
         self._old = tuple(u.copy() for u in self.states)
         self.solver: Solver
 
