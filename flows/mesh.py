@@ -1,0 +1,201 @@
+r"""Meshes: read from any file, or built.
+
+Everything here takes `comm` and returns a mesh that is distributed over it, with one layer of
+ghost cells, the same on any number of ranks. `h` is the length of an edge. Closed surfaces in
+space and closed curves in the plane look outward, as `orientation` promises.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows import cad
+from flows.formats import SURFACES, clean, count, distribute, load, on_root, positive
+from flows.orientation import closed, orientation
+from flows.shapes import circle, dumbbell, ellipsoid, from_arrays, periodic_strip, sphere, torus
+
+import dolfinx.mesh as dmesh
+import numpy as np
+import numpy.typing as npt
+from dolfinx.io.gmsh import MeshData
+from dolfinx.mesh import CellType, Mesh
+from mpi4py import MPI
+
+__all__ = [
+    "ball",
+    "box",
+    "circle",
+    "closed",
+    "disk",
+    "dumbbell",
+    "ellipsoid",
+    "from_arrays",
+    "interval",
+    "orientation",
+    "periodic_strip",
+    "read",
+    "read_data",
+    "rectangle",
+    "sphere",
+    "torus",
+]
+
+_FORMATS = cad.GEOMETRY | SURFACES | {".msh", ".vtu", ".vtk", ".xdmf"}
+
+type Floats = npt.NDArray[np.float64]
+type Integers = npt.NDArray[np.int64]
+
+
+def read(
+    path: str | Path,
+    *,
+    h: float | None = None,
+    dim: int | None = None,
+    gdim: int | None = None,
+    order: int | None = None,
+    parameters: Mapping[str, float] | None = None,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> Mesh[Any]:
+    r"""Read a mesh from any file.
+
+    * `.geo`, `.step`, `.stp`, `.brep`: geometry, meshed on the fly by Gmsh;
+    * `.msh` through Gmsh, `.xdmf` through DOLFINx, `.stl .obj .ply .vtu .vtk` through meshio.
+      Duplicate points of surfaces are merged, unused points dropped.
+
+    Args:
+        path: The file.
+        h: Edge length, the same everywhere. Without it a `.geo` file is meshed at the sizes that
+            it states, a CAD body at 1/30 of its diagonal. A surface mesh with it is meshed anew
+            by Gmsh, which makes a good triangulation of any watertight STL.
+        dim: Dimension of the cells; the default is the highest that the file holds. For geometry,
+            one less gives the boundary: `dim=2` is the closed surface of a solid.
+        gdim: Dimension of space; the default drops trailing coordinates that vanish.
+        order: Degree of the geometry, 1 or 2, of meshes made by Gmsh.
+        parameters: New values for names that a `.geo` file declares by `DefineConstant`.
+        comm: Communicator of the mesh.
+
+    Returns:
+        The mesh. Its tags come with `read_data`.
+
+    Raises:
+        OSError: On every rank, if there is no such file.
+        ValueError: On every rank, if the file does not hold what is asked for.
+    """
+    return read_data(
+        path, h=h, dim=dim, gdim=gdim, order=order, parameters=parameters, comm=comm
+    ).mesh
+
+
+def read_data(
+    path: str | Path,
+    *,
+    h: float | None = None,
+    dim: int | None = None,
+    gdim: int | None = None,
+    order: int | None = None,
+    parameters: Mapping[str, float] | None = None,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> MeshData:
+    """Read a mesh with its tags; the arguments are those of `read`.
+
+    Returns:
+        `mesh`, `cell_tags`, `facet_tags`, `physical_groups`, ... as DOLFINx names them. Tags are
+        the physical groups of `.geo` and `.msh` files (cells in none of them form the group
+        "rest"), the first array of integers on the cells of `.vtu` and `.vtk` files, and the
+        `MeshTags` of `.xdmf` files (cells without a tag get 0).
+    """
+    path, suffix = Path(path), Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        known = " ".join(sorted(_FORMATS))
+        raise ValueError(f"{path} has an unknown mesh format; known are {known}")
+    if h is not None:
+        positive(h=h)
+    if order not in (None, 1, 2):
+        raise ValueError(f"the order of the geometry is 1 or 2, not {order}")
+    if parameters and suffix != ".geo":
+        raise ValueError(f"only .geo files have parameters, {path} has none")
+    on_root(comm, lambda: path.open("rb").close())
+
+    made: dict[str, Any] = {"name": str(path), "gdim": gdim, "order": order, "comm": comm}
+    if suffix in cad.GEOMETRY or (suffix == ".msh" and h is None):
+        return cad.mesh_with_gmsh(
+            lambda gmsh: cad.from_file(gmsh, path, parameters or {}),
+            h=h,
+            dim=dim,
+            meshed=suffix == ".msh",
+            **made,
+        )
+    arrays = on_root(comm, lambda: clean(path, *load(path), dim, gdim))
+    if h is not None:
+        return cad.mesh_with_gmsh(lambda gmsh: cad.from_arrays(gmsh, arrays), h=h, **made)
+    if order is not None:
+        raise ValueError(f"{path} has its own order of the geometry; order needs h as well")
+    return distribute(arrays, comm)
+
+
+def interval(
+    start: float = 0.0, stop: float = 1.0, *, h: float = 0.1, comm: MPI.Comm = MPI.COMM_WORLD
+) -> Mesh[Any]:
+    """The interval from `start` to `stop`."""
+    positive(h=h, length=stop - start)
+    return dmesh.create_interval(comm, count(stop - start, h), [start, stop])
+
+
+def rectangle(
+    lower: Sequence[float] = (0.0, 0.0),
+    upper: Sequence[float] = (1.0, 1.0),
+    *,
+    h: float = 0.1,
+    cell: CellType = CellType.triangle,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> Mesh[Any]:
+    """The rectangle between two corners, of triangles or quadrilaterals."""
+    sides = np.subtract(upper, lower)
+    positive(h=h, width=sides[0], height=sides[1])
+    return dmesh.create_rectangle(comm, [lower, upper], [count(a, h) for a in sides], cell)
+
+
+def box(
+    lower: Sequence[float] = (0.0, 0.0, 0.0),
+    upper: Sequence[float] = (1.0, 1.0, 1.0),
+    *,
+    h: float = 0.1,
+    cell: CellType = CellType.tetrahedron,
+    comm: MPI.Comm = MPI.COMM_WORLD,
+) -> Mesh[Any]:
+    """The box between two corners, of tetrahedra or hexahedra."""
+    sides = np.subtract(upper, lower)
+    positive(h=h, width=sides[0], depth=sides[1], height=sides[2])
+    return dmesh.create_box(comm, [lower, upper], [count(a, h) for a in sides], cell)
+
+
+def disk(
+    radius: float = 1.0, *, h: float = 0.1, order: int = 1, comm: MPI.Comm = MPI.COMM_WORLD
+) -> Mesh[Any]:
+    """The disk around the origin, by Gmsh; `order=2` curves the cells at its edge."""
+    positive(h=h, radius=radius)
+    return cad.mesh_with_gmsh(
+        lambda gmsh: _sync(gmsh, gmsh.model.occ.addDisk(0, 0, 0, radius, radius)),
+        name="the disk",
+        h=h,
+        order=order,
+        comm=comm,
+    ).mesh
+
+
+def ball(
+    radius: float = 1.0, *, h: float = 0.2, order: int = 1, comm: MPI.Comm = MPI.COMM_WORLD
+) -> Mesh[Any]:
+    """The solid ball around the origin, by Gmsh; `order=2` curves the cells at its surface."""
+    positive(h=h, radius=radius)
+    return cad.mesh_with_gmsh(
+        lambda gmsh: _sync(gmsh, gmsh.model.occ.addSphere(0, 0, 0, radius)),
+        name="the ball",
+        h=h,
+        order=order,
+        comm=comm,
+    ).mesh
+
+
+def _sync(gmsh: Any, _: int) -> None:
+    gmsh.model.occ.synchronize()
