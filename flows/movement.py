@@ -74,6 +74,9 @@ class GradientFlow(Flow):
         ValueError: on every rank, for an energy or a metric that does not fit the state.
     """
 
+    functional: ufl.Form
+    """The energy, with its quadrature fixed."""
+
     moving = False
     """Whether the mesh moves with the state."""
 
@@ -104,6 +107,7 @@ class GradientFlow(Flow):
         self.scheme = scheme.exact_for(degree) if isinstance(scheme, AVF) else scheme
         self._exact = degree < np.inf
         self.order = self.scheme.order
+        self.functional = energy
         self._energy = fem.form(energy)
         self._scale = 0.0
         self._build(energy, metric, source, petsc_options)

@@ -1,0 +1,182 @@
+"""Self-test of a flow: is what the user stated a gradient flow, and can the mesh keep its promises?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from dolfinx.fem import petsc as fempetsc
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from flows.flow import Flow
+from flows.forms import integrate
+from flows.movement import GradientFlow
+from flows.surface import SurfaceFlow
+
+__all__ = ["Finding", "check"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer of :func:`check`.
+
+    Attributes:
+        ok: Whether the promise can be kept.
+        words: What was found, and what to do if it is not.
+    """
+
+    ok: bool
+    words: str
+
+    def __str__(self) -> str:
+        return f"{'ok ' if self.ok else 'NO '} {self.words}"
+
+
+def check(flow: Flow) -> list[Finding]:
+    """Test what a flow promises, at its present state; the flow is left as it was.
+
+    The linearised step is symmetric (the force is a gradient), the metric is positive, the energy
+    and its assembled derivative belong together, the mesh suits a maximum principle, and a surface
+    encloses a volume.
+
+    Args:
+        flow: Any flow; collective.
+
+    Returns:
+        The findings, equal on all ranks; ``print(*findings, sep="\\n")`` shows them.
+    """
+    before = flow.snapshot()
+    try:
+        return [finding for test in _TESTS for finding in test(flow)]
+    finally:
+        flow.restore(before)
+
+
+def _wave(f: fem.Function, k: int) -> np.ndarray:
+    """Smooth values that are the same on any number of ranks, and vary in every component."""
+    V, mesh = f.function_space, f.function_space.mesh
+    x = mesh.geometry.x
+    low, high = np.empty(3), np.empty(3)
+    mesh.comm.Allreduce(x.min(axis=0), low, MPI.MIN)
+    mesh.comm.Allreduce(x.max(axis=0), high, MPI.MAX)
+    size = np.where(high > low, high - low, 1.0)
+    shape = int(np.prod(V.value_shape, dtype=int))
+    wave = fem.Function(V)
+
+    def values(p: np.ndarray) -> np.ndarray:
+        s = (p - low[:, None]) / size[:, None]
+        rows = [np.cos((k + 2) * s[0] + (i + 1) * s[1] - k * s[2] + i) for i in range(shape)]
+        return np.array(rows) if shape > 1 else rows[0]
+
+    wave.interpolate(values)
+    return np.array(wave.x.array)
+
+
+def _symmetric(flow: Flow) -> Iterator[Finding]:
+    solver = flow.solver
+    solver.forget()
+    fempetsc.assign(solver.unknown, solver.x)
+    solver._jacobian(solver.snes, solver.x, solver.A, solver.A)
+    A = PETSc.Mat()
+    solver.A.convert("aij", A)
+    transposed = A.transpose(PETSc.Mat())
+    transposed.axpy(-1.0, A)
+    gap = transposed.norm() / A.norm()
+    solver.forget()
+    yield Finding(
+        gap < 1e-12,
+        f"the linearised step is symmetric to {gap:.1e}"
+        if gap < 1e-12
+        else f"the linearised step is not symmetric ({gap:.1e}): a drift, a source or a weak form "
+        "that is no gradient; the energy balance then includes its work",
+    )
+
+
+def _positive(flow: Flow) -> Iterator[Finding]:
+    if not isinstance(flow, GradientFlow):
+        return
+    values = []
+    flow._prepare(1.0)
+    for k in range(3):
+        for i, u in enumerate(flow.states):
+            u.x.array[:] = flow._old[i].x.array + _wave(u, k)
+        for block in flow._blocks:
+            for rate in block.rates:
+                rate.x.array[:] = _wave(rate, k)
+        values.append(integrate(flow._dissipation))
+    ok = min(values) > 0
+    yield Finding(
+        ok,
+        "the metric is positive on test rates"
+        if ok
+        else f"the metric is not positive: it gives {min(values):.3g} for a rate; "
+        "check the sign of the weight or mobility at this state",
+    )
+
+
+def _differentiable(flow: Flow) -> Iterator[Finding]:
+    if not isinstance(flow, GradientFlow) or isinstance(flow, SurfaceFlow):
+        return
+    state = [u.x.array.copy() for u in flow.states]
+    waves = [_wave(u, 1) for u in flow.states]
+    scale = max(1e-12, *(flow.mesh.comm.allreduce(np.abs(s).max(initial=0), MPI.MAX) for s in state))
+    variation = [
+        fem.assemble_vector(fem.form(ufl.derivative(flow.functional, u, ufl.TestFunction(u.function_space))))
+        for u in flow.states
+    ]
+    slope = flow.mesh.comm.allreduce(
+        sum(float(b.array @ w) for b, w in zip(variation, waves, strict=True))
+    )
+    energies = []
+    h = 1e-4 * scale
+    for sign in (1, -1):
+        for u, s, w in zip(flow.states, state, waves, strict=True):
+            u.x.array[:] = s + sign * h * w
+        energies.append(integrate(flow._energy))
+    found = (energies[0] - energies[1]) / (2 * h)
+    gap = abs(found - slope) / max(abs(slope), abs(energies[0]) / scale, 1e-300)
+    yield Finding(
+        gap < 1e-5,
+        f"the assembled derivative belongs to the assembled energy (relative gap {gap:.1e})"
+        if gap < 1e-5
+        else f"the assembled derivative is not that of the assembled energy (gap {gap:.1e}): "
+        "is the energy smooth at this state?",
+    )
+
+
+def _delaunay(flow: Flow) -> Iterator[Finding]:
+    mesh = flow.mesh
+    if not mesh.basix_cell().name in ("interval", "triangle", "tetrahedron"):
+        return
+    V = fem.functionspace(mesh, ("Lagrange", 1))
+    u, v = ufl.TrialFunction(V), ufl.TestFunction(V)
+    A = fempetsc.assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx))
+    A.assemble()
+    first, _ = A.getOwnershipRange()
+    rows, columns, values = A.getValuesCSR()
+    row = np.repeat(np.arange(len(rows) - 1), np.diff(rows)) + first
+    off = columns != row
+    scale = mesh.comm.allreduce(np.abs(values).max(initial=0.0), MPI.MAX)
+    bad = mesh.comm.allreduce(int(np.sum(off & (values > 1e-12 * scale)))) // 2
+    edges = mesh.comm.allreduce(int(np.sum(off))) // 2
+    yield Finding(
+        bad == 0,
+        f"all {edges} edge weights of the mesh suit a maximum principle (Delaunay)"
+        if bad == 0
+        else f"{bad} of {edges} edge weights of the mesh are negative (obtuse cells): no scheme "
+        "that needs a maximum principle can promise signs or bounds here",
+    )
+
+
+def _encloses(flow: Flow) -> Iterator[Finding]:
+    if isinstance(flow, SurfaceFlow):
+        volume = flow.surface.volume
+        yield Finding(volume > 0, f"the surface is closed and oriented, and encloses {volume:.6g}")
+
+
+_TESTS: tuple[Any, ...] = (_symmetric, _positive, _differentiable, _delaunay, _encloses)
