@@ -347,11 +347,11 @@ def _shown(flow: Any, name: str | None) -> Sequence[Any]:
 
 def _is_shape(u: fem.Function) -> bool:
     """Whether `u` is the immersion of its mesh."""
-    V, x = u.function_space, u.function_space.tabulate_dof_coordinates()
-    gdim = V.mesh.geometry.dim
-    if V.mesh.topology.dim == gdim or u.x.array.size != x[:, :gdim].size:
+    V, gdim = u.function_space, u.function_space.mesh.geometry.dim
+    if V.mesh.topology.dim == gdim or tuple(V.value_shape) != (gdim,):
         return False
-    same = np.allclose(x[:, :gdim].ravel(), u.x.array, atol=1e-10)
+    x = V.tabulate_dof_coordinates()[:, :gdim].ravel()
+    same = x.size == u.x.array.size and np.allclose(x, u.x.array, atol=1e-10)
     return bool(V.mesh.comm.allreduce(same, op=MPI.LAND))
 
 
@@ -381,7 +381,7 @@ def _drawable(u: fem.Function) -> fem.Function:
 def _gather(thing: Any, title: str) -> "_Panel | None":
     """The panel of a mesh, a Function or a data set, on rank 0."""
     if (mesh := _mesh(thing)) is None:
-        return _Panel(thing, title, thing.active_scalars_name or "")
+        return _Panel(thing.cast_to_unstructured_grid(), title, thing.active_scalars_name or "")
     tabulate: Any = vtk_mesh  # overloaded at run time, unknown to the type checker
     owned = np.arange(mesh.topology.index_map(mesh.topology.dim).size_local, dtype=np.int32)
     if thing is mesh:
@@ -422,9 +422,12 @@ def _series(path: Path, name: str | None) -> Iterator[Any]:
         if "vtkGhostType" in grid.cell_data:
             grid = grid.extract_cells(grid.cell_data["vtkGhostType"] == 0)
         grid.field_data["TimeValue"] = [time]
-        names = [n for n in (*grid.point_data, *grid.cell_data) if not n.startswith("vtk")]
-        if name in names or (name is None and names):
-            grid.set_active_scalars(name or names[0])
+        fields = {**grid.cell_data, **grid.point_data}
+        shape = [n for n in fields if np.array_equal(fields[n], grid.points)]
+        names = [n for n in fields if not n.startswith("vtk") and n not in shape]
+        if name and name not in names:
+            raise ValueError(f"The series has no field {name!r}: choose among {', '.join(names)}.")
+        grid.set_active_scalars(name or next(iter(names), None))
         yield grid
 
 

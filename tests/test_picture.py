@@ -249,6 +249,8 @@ def test_a_series_of_files_becomes_a_film(tmp):
     animate(tmp / "a.pvd", tmp / "b.gif", size=SIZE)
     if comm.rank == 0:
         assert frames(tmp / "b.gif")[0].shape == (3, *SIZE[::-1], 3)
+    with pytest.raises(ValueError, match="no field 'v': choose among u"):
+        animate(tmp / "a.pvd", tmp / "b.gif", field="v")
     with pytest.raises(OSError, match="Cannot read"):
         animate(tmp / "missing.pvd", tmp / "b.gif")
 
