@@ -1,0 +1,238 @@
+r"""Checkpoints: one HDF5 file that any number of ranks writes, and any other number reads.
+
+Values stand in the order of the ranks that wrote them, beside a key for each degree of freedom that
+does not depend on ranks (:mod:`flows.dofs`). Nodes of the mesh are recognised by where they were
+when the flow was built; where they are now is restored. A file is complete or it is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.dofs import Keys, fingerprint, keys, mix
+from flows.hdf5 import everywhere, opened, put, readable, some
+from flows.ranks import make_way, on_root
+
+import numpy as np
+from dolfinx import fem
+from mpi4py import MPI
+from petsc4py import PETSc
+
+__all__ = ["check", "load", "read", "save", "write"]
+
+FORMAT = "flows checkpoint 1"
+
+
+def save(path: str | Path, flow: Any) -> None:
+    """Write the state, the time and all that the next step of a flow depends on.
+
+    Args:
+        path: The file; one that is there is replaced once the new one is complete.
+        flow: The flow.
+
+    Raises:
+        OSError: on every rank, if the file cannot be written.
+        ValueError: on every rank, for functions that are not of Lagrange spaces.
+    """
+    memory = {f"flow.{key}": value for key, value in flow.memory().items()}
+    write(path, memory, flow.mesh, flow.built, flow.name)
+    flow.forget()
+
+
+def load(path: str | Path, flow: Any) -> None:
+    """Bring a flow to the state and time of a checkpoint, written on any number of ranks.
+
+    Args:
+        path: A file that :func:`save` or a :class:`Checkpoint` wrote.
+        flow: A flow built as the one that was written.
+
+    Raises:
+        OSError: on every rank, if the file is missing.
+        ValueError: on every rank, if it is no checkpoint, or one of another mesh or flow.
+    """
+    memory = {f"flow.{key}": value for key, value in flow.memory().items()}
+    values = read(path, memory, flow.mesh, flow.built)
+    flow.restore({key.removeprefix("flow."): value for key, value in values.items()})
+
+
+# -- writing ---------------------------------------------------------------------------------------
+def write(
+    path: str | Path, memory: Mapping[str, Any], mesh: Any, built: Any = None, name: str = ""
+) -> None:
+    """Write functions, numbers and lists of numbers.
+
+    Args:
+        path: The file.
+        memory: The values by key.
+        mesh: The mesh of the functions.
+        built: Coordinates of the local nodes when the mesh was built; by default the present ones.
+        name: Name of the flow, for messages.
+    """
+    path, comm = Path(path), mesh.comm
+    nodes, numbers = mesh.geometry.index_map(), _numbers(mesh)
+    marks = mix(numbers)
+    functions, spaces = _functions(memory)
+    found = {i: _distinct(V, keys(V, marks)) for i, V in spaces.items()}
+    lists = {k: v for k, v in memory.items() if isinstance(v, (list, tuple))}
+    about = {
+        "format": FORMAT,
+        "flow": name,
+        "fingerprint": str(fingerprint(mesh, marks)),
+        "functions": {k: _kind(u) for k, u in functions.items()},
+        "layouts": {k: list(spaces).index(id(u.function_space)) for k, u in functions.items()},
+        "numbers": {k: float(v) for k, v in memory.items() if k not in functions | lists},
+        "lists": {k: len(v) for k, v in lists.items()},
+    }
+    part = path.with_name(f".{path.name}.part")
+    on_root(comm, lambda: make_way(path))
+    owned = mesh.topology.index_map(mesh.topology.dim).size_local
+    with opened(part, "w", comm) as viewer:
+        put(viewer, "about", _at_root(comm, list(json.dumps(about).encode())))
+        for label, x in (("built", built), ("coordinates", None)):
+            x = mesh.geometry.x if x is None else x
+            put(viewer, label, x[: nodes.size_local])
+        put(viewer, "input", mesh.geometry.input_global_indices[: nodes.size_local])
+        put(viewer, "cells", numbers[mesh.geometry.dofmaps[0][:owned]])
+        for i, key in enumerate(found.values()):
+            put(viewer, f"keys_{i}", key.view(np.uint32))
+        for label, values in lists.items():
+            if values:
+                put(viewer, label, _at_root(comm, values))
+        for label, u in functions.items():
+            V = u.function_space
+            put(viewer, label, u.x.array[: V.dofmap.index_map.size_local * V.dofmap.bs])
+    on_root(comm, lambda: os.replace(part, path))
+
+
+def check(path: str | Path, memory: Mapping[str, Any], mesh: Any) -> None:
+    """Refuse before any work what :func:`write` would refuse after it."""
+    on_root(mesh.comm, lambda: make_way(Path(path)))
+    for V in _functions(memory)[1].values():
+        _distinct(V, keys(V, mix(_numbers(mesh))))
+
+
+def _functions(memory: Mapping[str, Any]) -> tuple[dict[str, fem.Function], dict[int, Any]]:
+    """The functions by key, and their spaces by identity."""
+    functions = {k: v for k, v in memory.items() if isinstance(v, fem.Function)}
+    return functions, {id(u.function_space): u.function_space for u in functions.values()}
+
+
+def _numbers(mesh: Any) -> Any:
+    """The global number of each local node."""
+    local = np.arange(len(mesh.geometry.x), dtype=np.int32)
+    return mesh.geometry.index_map().local_to_global(local)
+
+
+def _kind(u: fem.Function) -> list[Any]:
+    """What must agree for values to fit: element, block size."""
+    V = u.function_space
+    return [str(V.ufl_element()), int(V.dofmap.bs)]
+
+
+def _distinct(V: fem.FunctionSpace, found: Keys) -> Keys:
+    owned = found[: V.dofmap.index_map.size_local]
+    if V.mesh.comm.allreduce(np.unique(owned).size != owned.size, MPI.LOR):
+        raise ValueError(
+            f"A checkpoint cannot tell the degrees of freedom of {V.ufl_element()} apart: use "
+            "another Lagrange variant."
+        )
+    return owned
+
+
+def _at_root(comm: MPI.Comm, values: Any) -> Any:
+    return values if comm.rank == 0 else []
+
+
+# -- reading ---------------------------------------------------------------------------------------
+def read(
+    path: str | Path, memory: Mapping[str, Any], mesh: Any, built: Any = None
+) -> dict[str, Any]:
+    """Read what :func:`write` wrote; the mesh gets its coordinates back.
+
+    Args:
+        path: The file.
+        memory: What is wanted, by key; functions say where values go and are not changed.
+        mesh: The mesh of the functions.
+        built: Coordinates of the local nodes when the mesh was built; by default the present ones.
+
+    Returns:
+        Local arrays with ghosts for functions, numbers, lists. What the file lacks is left out if
+        its key does not start with ``flow.``.
+    """
+    path, comm = Path(path), mesh.comm
+    on_root(comm, lambda: readable(path))
+    try:
+        with opened(path, "r", comm) as viewer:
+            found = mesh.geometry.x if built is None else built
+            return _read(path, viewer, memory, mesh, found)
+    except PETSc.Error as error:
+        raise ValueError(f"{path} is damaged or no checkpoint of flows; take another.") from error
+
+
+def _read(
+    path: Path, viewer: Any, memory: Mapping[str, Any], mesh: Any, built: Any
+) -> dict[str, Any]:
+    about = json.loads(bytes(everywhere(viewer, "about").astype(np.uint8)))
+    if about["format"] != FORMAT:
+        raise ValueError(f"{path} is a {about['format']!r}; this version reads {FORMAT!r} only.")
+    wanted = {k: u for k, u in memory.items() if isinstance(u, fem.Function)}
+    wrong = [k for k, u in wanted.items() if about["functions"].get(k, _kind(u)) != _kind(u)]
+    known = {*about["functions"], *about["numbers"], *about["lists"]}
+    wrong += [k for k in memory if k.startswith("flow.") and k not in known]
+    if wrong:
+        raise ValueError(
+            f"{path} was written by another kind of flow, named {about['flow']!r}: {wrong[0]!r} "
+            "does not fit. Build the flow as it was built for the checkpoint."
+        )
+    numbers = _recognise(viewer, mesh, built)
+    marks = None if numbers is None else mix(numbers)
+    if marks is None or str(fingerprint(mesh, marks)) != about["fingerprint"]:
+        raise ValueError(
+            f"{path} was written on another mesh. Build the flow on the mesh of the checkpoint."
+        )
+    values: dict[str, Any] = {k: about["numbers"][k] for k in memory if k in about["numbers"]}
+    lists = {k: n for k, n in about["lists"].items() if k in memory}
+    values |= {k: everywhere(viewer, k).tolist() if n else [] for k, n in lists.items()}
+    places: dict[tuple[int, int], Any] = {}
+    for label, u in wanted.items():
+        if label in about["functions"]:
+            V, layout = u.function_space, about["layouts"][label]
+            if (layout, id(V)) not in places:
+                places[layout, id(V)] = _places(
+                    everywhere(viewer, f"keys_{layout}"), keys(V, marks)
+                )
+            rows = places[layout, id(V)][:, None] * V.dofmap.bs + np.arange(V.dofmap.bs)
+            values[label] = some(viewer, label, rows.ravel())
+    mesh.geometry.x[:] = everywhere(viewer, "coordinates").reshape(-1, 3)[numbers]
+    return values
+
+
+def _recognise(viewer: Any, mesh: Any, built: Any) -> Any:
+    """The number in the file of each local node; none if they are nodes of another mesh."""
+    x, ids = everywhere(viewer, "built").reshape(-1, 3), everywhere(viewer, "input")
+    tolerance = 1e-9 * np.ptp(x, axis=0).max()
+    # The numbers of the input serve if it was the same; they alone tell coincident nodes apart.
+    order = np.argsort(ids)
+    mine = mesh.geometry.input_global_indices
+    near = order[np.searchsorted(ids, mine, sorter=order).clip(max=ids.size - 1)]
+    same = np.abs(x[near] - built).max(initial=0) <= tolerance
+    if mesh.comm.allreduce(same, MPI.LAND):
+        return near
+    from scipy.spatial import cKDTree  # slow to import, and seldom needed
+
+    distance, near = cKDTree(x).query(built, k=[1, 2])
+    same = (distance[:, 0] <= tolerance).all() and (distance[:, 1] > tolerance).all()
+    if mesh.geometry.index_map().size_global == len(x) and mesh.comm.allreduce(same, MPI.LAND):
+        return near[:, 0]
+    return None
+
+
+def _places(stored: Any, mine: Keys) -> Any:
+    """Where each key stands in the file; the fingerprint of the mesh says that all are there."""
+    known = stored.astype(np.uint32).view(np.uint64)
+    order = np.argsort(known)
+    return order[np.searchsorted(known, mine, sorter=order)]

@@ -1,0 +1,120 @@
+r"""Degrees of freedom known by where they sit, not by how ranks number them.
+
+Every degree of freedom of a Lagrange space is a point in a cell; its P1 weights at the vertices of
+the cell do not depend on which cell, rank or orientation it is seen from. With a random 64-bit mark
+for each vertex, the weighted sum of marks is a key, equal on any number of ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import basix
+import numpy as np
+import numpy.typing as npt
+from dolfinx import fem
+from mpi4py import MPI
+
+__all__ = ["fingerprint", "keys", "mix", "noise"]
+
+Keys = npt.NDArray[np.uint64]
+
+
+def mix(x: npt.ArrayLike) -> Keys:
+    """Random bits from a counter: the output function of the generator SplitMix64.
+
+    The counter-based generators of NumPy give streams, not a number for each of many counters.
+    """
+    z = np.atleast_1d(x).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def corners(mesh: Any) -> Any:
+    """The geometry nodes at the vertices of each local cell."""
+    return mesh.geometry.dofmaps[0][:, : len(basix.geometry(_shape(mesh)))]
+
+
+def fingerprint(mesh: Any, marks: Keys) -> int:
+    """One number for all cells of a mesh, whatever their order and that of their vertices."""
+    owned = mesh.topology.index_map(mesh.topology.dim).size_local
+    local = mix(marks[corners(mesh)[:owned]].sum(axis=1)).sum(keepdims=True)
+    mesh.comm.Allreduce(MPI.IN_PLACE, local, MPI.SUM)
+    return int(local[0])
+
+
+def keys(V: fem.FunctionSpace, marks: Keys) -> Keys:
+    """A key for each local degree of freedom (each block of one), ghosts included.
+
+    Args:
+        V: A scalar or blocked Lagrange space, continuous or not.
+        marks: Random bits for each local geometry node.
+
+    Raises:
+        ValueError: on every rank, for other spaces.
+    """
+    element = _lagrange(V)
+    nodes = corners(V.mesh)
+    vertices = basix.create_element(
+        basix.ElementFamily.P, element.cell_type, 1, basix.LagrangeVariant.equispaced
+    )
+    table: Any = vertices.tabulate(0, element.points)
+    weights = np.rint(2**20 * table[0, :, :, 0]).astype(np.int64)
+    # Odd multipliers lose no bits; vertices of weight zero must not count.
+    factors = np.where(weights == 0, np.uint64(0), mix(weights.view(np.uint64)) | np.uint64(1))
+    seen = marks[nodes]
+    of_cell = seen @ factors.T
+    if element.discontinuous:
+        of_cell += mix(seen.sum(axis=1))[:, None]
+    index_map, dofs = V.dofmap.index_map, V.dofmap.list
+    found = np.zeros(index_map.size_local + index_map.num_ghosts, dtype=np.uint64)
+    found[dofs] = of_cell
+    if V.mesh.comm.allreduce(not np.array_equal(found[dofs], of_cell), MPI.LOR):
+        raise ValueError(
+            "Degrees of freedom shared by cells without common vertices have no place."
+        )
+    return found
+
+
+def _lagrange(V: fem.FunctionSpace) -> Any:
+    try:
+        element = V.element.basix_element
+    except RuntimeError:
+        element = None
+    if V.component() or element is None:
+        raise ValueError("A mixed space or a part of one: use a tuple of functions instead.")
+    if element.family != basix.ElementFamily.P or not element.interpolation_is_identity:
+        raise ValueError(
+            f"Degrees of freedom of {V.ufl_element()} are not point values: use a Lagrange space."
+        )
+    return element
+
+
+def _shape(mesh: Any) -> Any:
+    return basix.CellType[mesh.topology.cell_name()]
+
+
+def noise(u: fem.Function, amplitude: float, seed: int = 0) -> None:
+    r"""Add uniform noise in $[-a, a]$ to the nodal values of a function.
+
+    The same noise on any number of ranks: each value depends on the coordinates of the vertices
+    around it, the component and the seed alone.
+
+    Args:
+        u: A function of a Lagrange space, of any shape; its values are changed.
+        amplitude: The bound $a$, in the units of ``u``.
+        seed: Another seed gives other noise.
+
+    Raises:
+        ValueError: on every rank, for an amplitude that is not finite, or another space.
+    """
+    if not math.isfinite(amplitude):
+        raise ValueError(f"amplitude = {amplitude!r}: give a finite number.")
+    V = u.function_space
+    bits = (V.mesh.geometry.x + 0.0).view(np.uint64)  # + 0.0: minus zero has other bits
+    marks = mix(mix(mix(bits[:, 0]) + bits[:, 1]) + bits[:, 2])
+    salt = mix(mix(seed % 2**64) + np.arange(V.dofmap.bs, dtype=np.uint64))
+    random = mix(keys(V, marks)[:, None] + salt) >> np.uint64(11)
+    u.x.array[:] += amplitude * (2.0 * 2.0**-53 * random.ravel() - 1.0)
