@@ -9,15 +9,22 @@ from flows import _boot  # isort: split
 
 import logging
 
-from flows import energy
+from flows import energy, mesh
 from flows.catalogue import allen_cahn, cahn_hilliard, graph_area, heat, mean_curvature
+from flows.check import check
+from flows.checkpoint import load, save
 from flows.control import Adaptive, Fixed
+from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import StepFailed, StepReport
 from flows.metric import L2, Dissipation, HMinus1, Onsager
 from flows.movement import GradientFlow
+from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
+from flows.picture import animate, curves, plot
+from flows.recorder import Recorder, reaction
 from flows.scheme import AVF, BDF2, MinimizingMovement
 from flows.weak import WeakFlow
+from flows.writer import Writer
 
 __version__ = "0.1.0"
 
@@ -26,6 +33,7 @@ __all__ = [
     "BDF2",
     "L2",
     "Adaptive",
+    "Checkpoint",
     "Dissipation",
     "Finished",
     "Fixed",
@@ -33,17 +41,33 @@ __all__ = [
     "HMinus1",
     "History",
     "MinimizingMovement",
+    "Movie",
+    "Observer",
     "Onsager",
+    "Picture",
+    "Progress",
+    "Recorder",
     "StepFailed",
     "StepReport",
+    "Stop",
     "WeakFlow",
+    "Writer",
     "allen_cahn",
+    "animate",
     "cahn_hilliard",
+    "check",
+    "curves",
     "energy",
     "evolve",
     "graph_area",
     "heat",
+    "load",
     "mean_curvature",
+    "mesh",
+    "noise",
+    "plot",
+    "reaction",
+    "save",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
