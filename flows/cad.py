@@ -126,14 +126,7 @@ def _model(gmsh: Any) -> Iterator[None]:
     ours = not gmsh.isInitialized()
     if ours:
         gmsh.initialize(readConfigFiles=False, interruptible=False)
-    names = [
-        "General.AbortOnError",
-        "General.Terminal",
-        "Mesh.MeshSizeMin",
-        "Mesh.MeshSizeMax",
-        *_UNIFORM,
-    ]
-    before = {name: gmsh.option.getNumber(name) for name in names}
+    before = {name: gmsh.option.getNumber(name) for name in _OPTIONS}
     current, variables = gmsh.model.getCurrent(), set(gmsh.parser.getNames())
     try:
         _set(gmsh, {"General.AbortOnError": 2, "General.Terminal": 0})
@@ -173,8 +166,7 @@ def _fill(
             raise ValueError(f"it has dimension {top}, so dim is {top} or {top - 1}, not {dim}")
         if not meshed:
             if h is not None:
-                sizes = _UNIFORM | {"Mesh.MeshSizeMin": h, "Mesh.MeshSizeMax": h}
-                _set(gmsh, sizes)
+                _set(gmsh, _UNIFORM | {"Mesh.MeshSizeMin": h, "Mesh.MeshSizeMax": h})
             model.mesh.generate(dim)
         if order is not None:
             model.mesh.setOrder(order)
@@ -202,12 +194,13 @@ def _select(model: Any, dim: int, top: int) -> None:
         bodies = [(top, tag) for tag in tagged(top)] or model.getEntities(top)
         # Of a mesh without geometry the boundary may be unknown; then the tagged cells are it.
         keep = [tag for _, tag in model.getBoundary(bodies, oriented=False)] or keep
-        model.removePhysicalGroups(model.getPhysicalGroups(top))
-        model.mesh.clear(model.getEntities(top))
-    others = [(dim, tag) for tag in set(every) - set(keep)]
-    if others:
-        # An empty list means the whole mesh.
-        model.mesh.clear(others)
+    # One by one, because to Gmsh no entities are all entities.
+    for group in model.getPhysicalGroups():
+        if group[0] > dim:
+            model.removePhysicalGroups([group])
+    for entity in [*model.getEntities(top), *((dim, tag) for tag in every)]:
+        if entity[0] > dim or entity[1] not in keep:
+            model.mesh.clear([entity])
     rest = sorted(set(keep) - set(tagged(dim)))
     if rest:
         model.addPhysicalGroup(dim, rest, name="rest")

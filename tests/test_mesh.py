@@ -636,3 +636,27 @@ def test_what_a_file_does_not_hold_is_reported_on_every_rank(tmp):
     ):
         with pytest.raises(ValueError, match=message):
             meshes.read(tmp / name, **options)
+
+
+# ---------------------------------------------------------------- the files in meshes/
+
+
+@pytest.mark.parametrize(
+    ("name", "characteristic"), [("flange", -12), ("gear", -12), ("dumbbell", 2), ("links", 0)]
+)
+def test_bodies_in_meshes_have_closed_surfaces(name, characteristic):
+    mesh = meshes.read(GEOMETRY / f"{name}.geo", dim=2, parameters={"size": 0.15})
+    assert np.all(meshes.orientation(mesh) == 1)
+    assert euler(mesh) == characteristic
+    assert volume(mesh) > 0
+
+
+def test_plane_domain_in_meshes_has_a_film_and_a_frame():
+    data = meshes.read_data(GEOMETRY / "flower.geo", parameters={"petals": 3, "depth": 0.2})
+    assert data.mesh.geometry.dim == 2
+    # 1/2 int (1 + a cos 3t)^2 dt
+    assert area(data.mesh) == pytest.approx(np.pi * (1 + 0.2**2 / 2), rel=3e-3)
+    frame = ufl.ds(data.physical_groups["frame"].tag, subdomain_data=data.facet_tags)
+    assert area(data.mesh, frame) == pytest.approx(area(data.mesh, ufl.ds))
+    curve = meshes.read(GEOMETRY / "flower.geo", dim=1)
+    assert np.all(meshes.orientation(curve) == 1)
