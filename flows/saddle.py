@@ -23,7 +23,7 @@ from petsc4py import PETSc
 
 __all__ = ["Elimination"]
 
-SMALL = 10_000
+SMALL = 30_000
 """Below this number of vertices a sparse factorisation is cheaper."""
 
 CYCLE = {
@@ -44,7 +44,7 @@ class Elimination:
     options = {
         "ksp_type": "gmres",
         "ksp_pc_side": "right",
-        "ksp_rtol": 1e-5,
+        "ksp_rtol": 1e-3,
         "ksp_max_it": 200,
         "ksp_gmres_restart": 60,
         "pc_type": "python",

@@ -39,8 +39,8 @@ class Options:
         # The database holds what came from the command line and from PETSC_OPTIONS: it wins.
         self._mine = {k: v for k, v in merged.items() if not self._database.hasName(k)}
 
-    def __getitem__(self, key: str) -> Any:
-        return self._mine.get(key, self._database.getString(key, ""))
+    def __contains__(self, key: str) -> bool:
+        return key in self._mine or self._database.hasName(key)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class Options:
                 del self._database[key]
 
 
-def direct(comm: MPI.Comm, *, symmetric: bool) -> dict[str, Any]:
+def direct(*, symmetric: bool) -> dict[str, Any]:
     """A direct solver; MUMPS, or PETSc's own Cholesky in one process."""
     factor = {"ksp_type": "preonly", "pc_type": "cholesky" if symmetric else "lu"}
     return factor | {
@@ -72,32 +72,19 @@ def nested_dissection() -> dict[str, Any]:
     }
 
 
-def multigrid(rtol: float = 1e-10) -> dict[str, Any]:
-    """Conjugate gradients with smoothed aggregation."""
-    return {
-        "ksp_type": "cg",
-        "ksp_rtol": rtol,
-        "ksp_max_it": 300,
-        "pc_type": "gamg",
-        "pc_gamg_threshold": 0.02,
-        "mg_levels_ksp_type": "chebyshev",
-        "mg_levels_pc_type": "jacobi",
-    }
-
-
-def incomplete_cholesky(rtol: float) -> dict[str, Any]:
-    """Conjugate gradients with incomplete factors, for operators dominated by the mass."""
-    return {
-        "ksp_type": "cg",
-        "ksp_rtol": rtol,
-        "ksp_max_it": 500,
-        "pc_type": "bjacobi",
-        "sub_pc_type": "icc",
-    }
+KRYLOV = {
+    "ksp_type": "cg",
+    "ksp_max_it": 500,
+    "sub_pc_type": "icc",
+    "pc_gamg_threshold": 0.02,
+    "mg_levels_ksp_type": "chebyshev",
+    "mg_levels_pc_type": "jacobi",
+}
+"""Conjugate gradients; :meth:`Solver._choose_preconditioner` decides the rest."""
 
 
 def preset(
-    spaces: Sequence[fem.FunctionSpace], definite: bool, symmetric: bool, *, reused: bool
+    spaces: Sequence[fem.FunctionSpace], definite: bool, symmetric: bool, *, linear: bool, moving: bool
 ) -> dict[str, Any]:
     """Options chosen by structure, dimension, size and number of ranks.
 
@@ -105,16 +92,17 @@ def preset(
         spaces: The spaces of the unknowns.
         definite: Whether the matrix is symmetric positive definite near a minimiser.
         symmetric: Whether it is symmetric.
-        reused: Whether one matrix serves every step of one size.
+        linear: Whether the step is linear; then its matrix serves every step of one size ...
+        moving: ... unless the mesh moves.
     """
     mesh = spaces[0].mesh
     size = sum(V.dofmap.index_map.size_global * V.dofmap.index_map_bs for V in spaces)
-    dim, comm = mesh.topology.dim, mesh.comm
+    dim, alone = mesh.topology.dim, mesh.comm.size == 1
     if not definite:
-        return direct(comm, symmetric=symmetric)
-    if dim == 1 or size < (3e5 if reused and dim == 2 else 5e3):
-        return nested_dissection() if comm.size == 1 else direct(comm, symmetric=True)
-    return multigrid()
+        return direct(symmetric=symmetric)
+    if dim == 1 or size < (3e5 if linear and not moving and dim == 2 else 5e3):
+        return nested_dissection() if alone else direct(symmetric=True)
+    return KRYLOV | {"ksp_rtol": 1e-10 if linear else 1e-3}
 
 
 class Solver:
@@ -165,7 +153,6 @@ class Solver:
         ]
         entries = [entry for row in jacobian for entry in row]
         self.linear = not any(depends_on(entry, u) for entry in entries for u in self.fields)
-        self._reads = _Readings(entries, self.fields, self.comm)
         PETSc.garbage_cleanup(self.comm)  # solvers of flows that are gone
         single = len(self.fields) == 1
         self.F = compiled(residual[0] if single else list(residual))
@@ -174,6 +161,16 @@ class Solver:
         self.fixed = _fixed_entries(spaces, self.bcs)
         kind = preconditioner.kind if preconditioner is not None else None
         self.A = fempetsc.create_matrix(self.J, kind)
+        self._entries = (
+            [
+                _Entry([jacobian[i][j]], self.J[i][j], self.A.getNestSubMatrix(i, j), self.fields)
+                for i in range(len(fields))
+                for j in range(len(fields))
+                if self.J[i][j] is not None
+            ]
+            if kind == "nest"
+            else [_Entry(entries, self.J, self.A, self.fields)]
+        )
         if symmetric or definite:
             self.A.setOption(PETSc.Mat.Option.SYMMETRIC, True)
         self.b = fempetsc.create_vector(spaces, kind=kind)
@@ -181,7 +178,7 @@ class Solver:
         defaults = {
             "snes_type": "ksponly" if self.linear else "newtonls",
             "snes_linesearch_type": "basic",
-            "snes_rtol": 1e-10,
+            "snes_rtol": 1e-9,
             "snes_stol": 1e-12,
             "snes_atol": 1e-50,
             "snes_max_it": 25,
@@ -189,9 +186,10 @@ class Solver:
         chosen = (
             preconditioner.options
             if preconditioner is not None
-            else preset(spaces, definite, symmetric, reused=self.linear and not moving)
+            else preset(spaces, definite, symmetric, linear=self.linear, moving=moving)
         )
         self.options = Options(prefix, defaults, chosen, options or {})
+        self._open = "pc_type" not in self.options
         self.snes = self._snes(prefix, preconditioner)
 
     def _snes(self, prefix: str, preconditioner: Any) -> PETSc.SNES:
@@ -224,15 +222,34 @@ class Solver:
         _gather(b)
 
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
-        if self.linear and self._reads.unchanged():
+        changed = [entry.assemble(self.bcs) for entry in self._entries]
+        if not any(changed):
             return
-        A.zeroEntries()
-        fempetsc.assemble_matrix(A, self.J, self.bcs)
         A.assemble()
+        if self._open:
+            self._choose_preconditioner(A)
+
+    def _choose_preconditioner(self, A: PETSc.Mat) -> None:
+        """Incomplete factors where the mass dominates, multigrid where the stiffness does.
+
+        Row sums of a stiffness vanish, those of a mass do not; boundary rows say nothing, so the
+        lower quarter of the rows decides. Condition numbers up to some hundreds go to the factors.
+        The tangential motion of a surface has no mass.
+        """
+        diagonal, sums = A.getDiagonal(), A.createVecLeft()
+        A.getRowSum(sums)
+        shares = np.abs(sums.array / diagonal.array)
+        share = float(np.quantile(shares, 0.25)) if shares.size else 1.0
+        dominated = not self.moving and self.comm.allreduce(share, MPI.MIN) > 0.005
+        pc, wanted = self.snes.ksp.pc, "bjacobi" if dominated else "gamg"
+        if pc.getType() != wanted:
+            pc.setType(wanted)
+            pc.setFromOptions()
 
     def forget(self) -> None:
         """Drop the kept matrix: the next solve builds its own, as a resumed run does."""
-        self._reads.forget()
+        for entry in self._entries:
+            entry.forget()
 
     def solve(self) -> int:
         """Solve from the present values of the fields.
@@ -245,7 +262,7 @@ class Solver:
         """
         fempetsc.assign(self.unknown, self.x)
         if self.moving:
-            self._reads.forget()
+            self.forget()
         if self.preconditioner is not None:
             self.preconditioner.renew()
         with self.options():
@@ -274,30 +291,43 @@ class Solver:
         return [np.array(part) for part in _parts(self.b, self)]
 
 
-class _Readings:
-    """The constants and coefficients that a matrix reads, to know when it is out of date."""
+class _Entry:
+    """A matrix and its form, assembled only when something changed that the form reads."""
 
     def __init__(
-        self, forms: Sequence[ufl.Form], fields: Sequence[fem.Function], comm: MPI.Comm
+        self,
+        forms: Sequence[ufl.Form],
+        compiled: Any,
+        matrix: PETSc.Mat,
+        fields: Sequence[fem.Function],
     ) -> None:
-        self._comm = comm
-        self._constants = {c for form in forms for c in form.constants()}
-        coefficients = {c for form in forms for c in form.coefficients()}
-        self._functions = {c for c in coefficients if not any(c is u for u in fields)}
-        self._seen: dict[Any, np.ndarray] | None = None
+        self.form, self.matrix = compiled, matrix
+        self.constant = not any(depends_on(form, u) for form in forms for u in fields)
+        self._constants = list(dict.fromkeys(c for form in forms for c in form.constants()))
+        self._functions = list(dict.fromkeys(f for form in forms for f in form.coefficients()))
+        self._seen: list[np.ndarray] | None = None
 
     def forget(self) -> None:
+        """Assemble anew at the next occasion."""
         self._seen = None
 
-    def unchanged(self) -> bool:
-        now = {c: np.asarray(c.value) for c in self._constants}
-        now |= {f: f.x.array for f in self._functions}
-        seen = self._seen
-        known = seen is not None and all(np.array_equal(seen[k], v) for k, v in now.items())
-        if not self._comm.allreduce(known, MPI.LAND):
-            self._seen = {k: v.copy() for k, v in now.items()}
+    def assemble(self, bcs: Sequence[fem.DirichletBC]) -> bool:
+        """Bring the matrix up to date; returns whether it changed."""
+        if self.constant and self._up_to_date():
             return False
+        self.matrix.zeroEntries()
+        fempetsc.assemble_matrix(self.matrix, self.form, bcs)
+        self.matrix.assemble()
         return True
+
+    def _up_to_date(self) -> bool:
+        now = [np.asarray(c.value) for c in self._constants]
+        now += [f.x.array for f in self._functions]
+        same = self._seen is not None and all(map(np.array_equal, self._seen, now))
+        if self.matrix.comm.tompi4py().allreduce(same, MPI.LAND):
+            return True
+        self._seen = [value.copy() for value in now]
+        return False
 
 
 def _fixed_entries(spaces: Sequence[Any], bcs: Sequence[fem.DirichletBC]) -> list[np.ndarray]:
