@@ -80,6 +80,7 @@ class Flow(ABC):
         self._clock = time
         self._on_time = on_time
         self.time = 0.0 if time is None else float(time.value)
+        self._set_time(self.time)
         self.built = self.mesh.geometry.x.copy()
         self._old = tuple(u.copy() for u in self.states)
         self.solver: Solver
@@ -174,7 +175,8 @@ class Flow(ABC):
 
     def _apply_bcs(self) -> None:
         """Put the boundary values of the present time into the state."""
-        spaces = [u.function_space for u in self.states]
+        # A condition knows its space as the C++ object only.
+        spaces = [u.function_space._cpp_object for u in self.states]
         for u, own in zip(self.states, fem.bcs_by_block(spaces, self.bcs), strict=True):
             _set(u, own)
 
