@@ -101,11 +101,11 @@ def _positive(flow: Flow) -> Iterator[Finding]:
     if not isinstance(flow, GradientFlow):
         return
     values = []
-    flow._prepare(1.0)
+    flow._step.prepare(1.0, 0.0)
     for k in range(3):
         for i, u in enumerate(flow.states):
-            u.x.array[:] = flow._old[i].x.array + _wave(u, k)
-        for block in flow._blocks:
+            u.x.array[:] = flow._step.old[i].x.array + _wave(u, k)
+        for block in flow._step.blocks:
             for rate in block.rates:
                 rate.x.array[:] = _wave(rate, k)
         values.append(integrate(flow._dissipation))

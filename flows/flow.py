@@ -82,7 +82,6 @@ class Flow(ABC):
         self.time = 0.0 if time is None else float(time.value)
         self._set_time(self.time)
         self.built = self.mesh.geometry.x.copy()
-        self._old = tuple(u.copy() for u in self.states)
         self.solver: Solver
 
     # -- what a flow must say ------------------------------------------------------------------
@@ -168,10 +167,6 @@ class Flow(ABC):
             self._clock.value = t
         if self._on_time is not None:
             self._on_time(t)
-
-    def _remember_old(self) -> None:
-        for old, u in zip(self._old, self.states, strict=True):
-            old.x.array[:] = u.x.array
 
     def _apply_bcs(self) -> None:
         """Put the boundary values of the present time into the state."""

@@ -199,8 +199,8 @@ class SurfaceFlow(GradientFlow):
     def _commit(self) -> None:
         """Move the mesh to the new state, if no cell turns over or vanishes."""
         before = self.surface.cell_normals()
-        displacement = self._old[0].x.array - self.state.x.array
-        self.surface._set_curvature(displacement, self._tau.value)
+        displacement = self._step.old[0].x.array - self.state.x.array
+        self.surface._set_curvature(displacement, self._step.tau.value)
         self.surface.move()
         after = self.surface.cell_normals()
         turned = int(np.count_nonzero((before * after).sum(axis=1) <= 0))

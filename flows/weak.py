@@ -60,7 +60,6 @@ class WeakFlow(Flow):
         self.solver = Solver(
             residuals, self.states, self.bcs, prefix=f"{self.name}_", options=petsc_options
         )
-        self._remember_old()
 
     def energy(self) -> float:
         """Not a number: a weak form has no energy."""
@@ -71,7 +70,8 @@ class WeakFlow(Flow):
 
     def _advance(self, tau: float) -> StepReport:
         self.settle()
-        self._remember_old()
+        for old, u in zip(self._old, self.states, strict=True):
+            old.x.array[:] = u.x.array
         self._tau.value = tau
         self._set_time(self.time + tau)
         self._apply_bcs()
