@@ -135,7 +135,7 @@ def reaction(bc: fem.DirichletBC) -> Callable[[Any], float]:
     def measure(flow: Any) -> float:
         if flow.report is None:
             return math.nan
-        spaces = [u.function_space for u in flow.solver.fields]
+        spaces = [u.function_space._cpp_object for u in flow.solver.fields]
         local = 0.0
         for r, own in zip(flow.solver.residuals(), fem.bcs_by_block(spaces, [bc]), strict=True):
             for part in own:
