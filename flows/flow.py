@@ -12,7 +12,7 @@ import numpy as np
 from dolfinx import fem
 from mpi4py import MPI
 
-from flows.solver import SolveFailed, Solver
+from flows.solver import SolveFailed, Solver, conditions_by_space
 
 __all__ = ["Flow", "StepFailed", "StepReport"]
 
@@ -170,9 +170,8 @@ class Flow(ABC):
 
     def _apply_bcs(self) -> None:
         """Put the boundary values of the present time into the state."""
-        # A condition knows its space as the C++ object only.
-        spaces = [u.function_space._cpp_object for u in self.states]
-        for u, own in zip(self.states, fem.bcs_by_block(spaces, self.bcs), strict=True):
+        spaces = [u.function_space for u in self.states]
+        for u, own in zip(self.states, conditions_by_space(spaces, self.bcs), strict=True):
             _set(u, own)
 
     def _check_finite(self) -> None:

@@ -16,7 +16,7 @@ from flows.functional import StepFunctional, as_functional, variation
 from flows.metric import Metric
 from flows.saddle import Elimination
 from flows.scheme import AVF, MinimizingMovement, Scheme, Stencil
-from flows.solver import SolveFailed, Solver
+from flows.solver import SolveFailed, Solver, conditions_by_space
 
 __all__ = ["GradientFlow"]
 
@@ -301,8 +301,10 @@ class GradientFlow(Flow):
 
 def _check_bcs(bcs: Sequence[fem.DirichletBC], fields: Sequence[fem.Function]) -> None:
     """Each condition must mean one field."""
+    spaces = [f.function_space for f in fields]
     for bc in bcs:
-        owners = [f.name for f in fields if f.function_space.contains(bc.function_space)]
+        found = conditions_by_space(spaces, [bc])
+        owners = [f.name for f, own in zip(fields, found, strict=True) if own]
         if len(owners) != 1:
             raise ValueError(
                 f"A Dirichlet condition applies to {len(owners)} of the fields {owners}: make it on "

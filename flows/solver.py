@@ -15,7 +15,7 @@ from petsc4py import PETSc
 
 from flows.forms import compiled, depends_on
 
-__all__ = ["Options", "SolveFailed", "Solver"]
+__all__ = ["Options", "SolveFailed", "Solver", "conditions_by_space"]
 
 _SNES_REASONS = {v: k for k, v in vars(PETSc.SNES.ConvergedReason).items() if isinstance(v, int)}
 _KSP_REASONS = {v: k for k, v in vars(PETSc.KSP.ConvergedReason).items() if isinstance(v, int)}
@@ -330,10 +330,18 @@ class _Entry:
         return False
 
 
+def conditions_by_space(
+    spaces: Sequence[fem.FunctionSpace], bcs: Sequence[fem.DirichletBC]
+) -> list[list[fem.DirichletBC]]:
+    """The conditions on each space, or on its subspaces."""
+    # A condition knows its space as the C++ object only.
+    return fem.bcs_by_block([V._cpp_object for V in spaces], list(bcs))
+
+
 def _fixed_entries(spaces: Sequence[Any], bcs: Sequence[fem.DirichletBC]) -> list[np.ndarray]:
     """Owned, unrolled entries of each field that its Dirichlet conditions fix."""
     rows = []
-    for space, own in zip(spaces, fem.bcs_by_block(spaces, list(bcs)), strict=True):
+    for space, own in zip(spaces, conditions_by_space(spaces, bcs), strict=True):
         size = space.dofmap.index_map.size_local * space.dofmap.index_map_bs
         dofs = [bc.dof_indices()[0][: bc.dof_indices()[1]] for bc in own]
         merged = np.unique(np.concatenate(dofs)) if dofs else np.zeros(0, dtype=np.int32)
