@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.dofs import Keys, fingerprint, keys, mix
+from flows.dofs import Keys, fingerprint, keys, mix, recognise
 from flows.hdf5 import everywhere, opened, put, readable, some
 from flows.ranks import make_way, on_root
 
@@ -73,39 +73,56 @@ def write(
         name: Name of the flow, for messages.
     """
     path, comm = Path(path), mesh.comm
-    nodes, numbers = mesh.geometry.index_map(), _numbers(mesh)
-    marks = mix(numbers)
-    functions, spaces = _functions(memory)
-    found = {i: _distinct(V, keys(V, marks)) for i, V in spaces.items()}
-    lists = {k: v for k, v in memory.items() if isinstance(v, (list, tuple))}
-    about = {
+    spaces = _functions(memory)[1]
+    marks = mix(_numbers(mesh))
+    places = {i: _distinct(V, keys(V, marks)) for i, V in spaces.items()}
+    about = _about(memory, list(spaces)) | {
         "format": FORMAT,
         "flow": name,
         "fingerprint": str(fingerprint(mesh, marks)),
-        "functions": {k: _kind(u) for k, u in functions.items()},
-        "layouts": {k: list(spaces).index(id(u.function_space)) for k, u in functions.items()},
-        "numbers": {k: float(v) for k, v in memory.items() if k not in functions | lists},
-        "lists": {k: len(v) for k, v in lists.items()},
     }
     part = path.with_name(f".{path.name}.part")
     on_root(comm, lambda: make_way(path))
-    owned = mesh.topology.index_map(mesh.topology.dim).size_local
-    with opened(part, "w", comm) as viewer:
-        put(viewer, "about", _at_root(comm, list(json.dumps(about).encode())))
-        for label, x in (("built", built), ("coordinates", None)):
-            x = mesh.geometry.x if x is None else x
-            put(viewer, label, x[: nodes.size_local])
-        put(viewer, "input", mesh.geometry.input_global_indices[: nodes.size_local])
-        put(viewer, "cells", numbers[mesh.geometry.dofmaps[0][:owned]])
-        for i, key in enumerate(found.values()):
-            put(viewer, f"keys_{i}", key.view(np.uint32))
-        for label, values in lists.items():
-            if values:
-                put(viewer, label, _at_root(comm, values))
-        for label, u in functions.items():
-            V = u.function_space
-            put(viewer, label, u.x.array[: V.dofmap.index_map.size_local * V.dofmap.bs])
+    try:
+        with opened(part, "w", comm) as viewer:
+            put(viewer, "about", _at_root(comm, list(json.dumps(about).encode())))
+            _put_mesh(viewer, mesh, built)
+            for i, key in enumerate(places.values()):
+                put(viewer, f"keys_{i}", key.view(np.uint32))
+            _put_values(viewer, memory, comm)
+    except PETSc.Error as error:
+        raise OSError(f"Cannot write {path}: HDF5 failed; look for space on the disk.") from error
     on_root(comm, lambda: os.replace(part, path))
+
+
+def _about(memory: Mapping[str, Any], spaces: list[int]) -> dict[str, Any]:
+    """What the file says of itself."""
+    functions, _ = _functions(memory)
+    lists = {k: len(v) for k, v in memory.items() if isinstance(v, (list, tuple))}
+    return {
+        "functions": {k: _kind(u) for k, u in functions.items()},
+        "layouts": {k: spaces.index(id(u.function_space)) for k, u in functions.items()},
+        "numbers": {k: float(v) for k, v in memory.items() if k not in functions | lists},
+        "lists": lists,
+    }
+
+
+def _put_mesh(viewer: Any, mesh: Any, built: Any) -> None:
+    nodes = mesh.geometry.index_map().size_local
+    owned = mesh.topology.index_map(mesh.topology.dim).size_local
+    put(viewer, "built", (mesh.geometry.x if built is None else built)[:nodes])
+    put(viewer, "coordinates", mesh.geometry.x[:nodes])
+    put(viewer, "input", mesh.geometry.input_global_indices[:nodes])
+    put(viewer, "cells", _numbers(mesh)[mesh.geometry.dofmaps[0][:owned]])
+
+
+def _put_values(viewer: Any, memory: Mapping[str, Any], comm: MPI.Comm) -> None:
+    for label, value in memory.items():
+        if isinstance(value, fem.Function):
+            V = value.function_space
+            put(viewer, label, value.x.array[: V.dofmap.index_map.size_local * V.dofmap.bs])
+        elif isinstance(value, (list, tuple)) and value:
+            put(viewer, label, _at_root(comm, value))
 
 
 def check(path: str | Path, memory: Mapping[str, Any], mesh: Any) -> None:
@@ -188,7 +205,8 @@ def _read(
             f"{path} was written by another kind of flow, named {about['flow']!r}: {wrong[0]!r} "
             "does not fit. Build the flow as it was built for the checkpoint."
         )
-    numbers = _recognise(viewer, mesh, built)
+    x, ids = everywhere(viewer, "built").reshape(-1, 3), everywhere(viewer, "input")
+    numbers = recognise(mesh, built, x, ids)
     marks = None if numbers is None else mix(numbers)
     if marks is None or str(fingerprint(mesh, marks)) != about["fingerprint"]:
         raise ValueError(
@@ -209,26 +227,6 @@ def _read(
             values[label] = some(viewer, label, rows.ravel())
     mesh.geometry.x[:] = everywhere(viewer, "coordinates").reshape(-1, 3)[numbers]
     return values
-
-
-def _recognise(viewer: Any, mesh: Any, built: Any) -> Any:
-    """The number in the file of each local node; none if they are nodes of another mesh."""
-    x, ids = everywhere(viewer, "built").reshape(-1, 3), everywhere(viewer, "input")
-    tolerance = 1e-9 * np.ptp(x, axis=0).max()
-    # The numbers of the input serve if it was the same; they alone tell coincident nodes apart.
-    order = np.argsort(ids)
-    mine = mesh.geometry.input_global_indices
-    near = order[np.searchsorted(ids, mine, sorter=order).clip(max=ids.size - 1)]
-    same = np.abs(x[near] - built).max(initial=0) <= tolerance
-    if mesh.comm.allreduce(same, MPI.LAND):
-        return near
-    from scipy.spatial import cKDTree  # slow to import, and seldom needed
-
-    distance, near = cKDTree(x).query(built, k=[1, 2])
-    same = (distance[:, 0] <= tolerance).all() and (distance[:, 1] > tolerance).all()
-    if mesh.geometry.index_map().size_global == len(x) and mesh.comm.allreduce(same, MPI.LAND):
-        return near[:, 0]
-    return None
 
 
 def _places(stored: Any, mine: Keys) -> Any:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dolfinx import fem
 from mpi4py import MPI
 
-__all__ = ["fingerprint", "keys", "mix", "noise"]
+__all__ = ["fingerprint", "keys", "mix", "noise", "recognise"]
 
 Keys = npt.NDArray[np.uint64]
 
@@ -94,6 +94,35 @@ def _lagrange(V: fem.FunctionSpace) -> Any:
 
 def _shape(mesh: Any) -> Any:
     return basix.CellType[mesh.topology.cell_name()]
+
+
+def recognise(mesh: Any, built: Any, x: Any, ids: Any) -> npt.NDArray[np.int64] | None:
+    """Find the local nodes of a mesh among all nodes of another partition of it.
+
+    Args:
+        mesh: The mesh.
+        built: Coordinates of its local nodes when it was built.
+        x: Coordinates of all nodes, when they were built.
+        ids: Their numbers in the input of that mesh.
+
+    Returns:
+        The place of each local node, or ``None`` on all ranks if they are not all there.
+    """
+    tolerance = 1e-9 * np.ptp(x, axis=0).max()
+    # The numbers of the input serve if it was the same; they alone tell coincident nodes apart.
+    order = np.argsort(ids)
+    mine = mesh.geometry.input_global_indices
+    near = order[np.searchsorted(ids, mine, sorter=order).clip(max=ids.size - 1)]
+    same = np.abs(x[near] - built).max(initial=0) <= tolerance
+    if mesh.comm.allreduce(same, MPI.LAND):
+        return near  # type: ignore[no-any-return]
+    from scipy.spatial import cKDTree  # slow to import, and seldom needed
+
+    distance, near = cKDTree(x).query(built, k=[1, 2])
+    same = (distance[:, 0] <= tolerance).all() and (distance[:, 1] > tolerance).all()
+    if mesh.geometry.index_map().size_global == len(x) and mesh.comm.allreduce(same, MPI.LAND):
+        return near[:, 0]  # type: ignore[no-any-return]
+    return None
 
 
 def noise(u: fem.Function, amplitude: float, seed: int = 0) -> None:
