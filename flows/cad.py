@@ -7,8 +7,9 @@ from pathlib import Path
 from re import search
 from typing import Any
 
-from flows.formats import Arrays, flat, ghosted, on_root, triangles
+from flows.formats import Arrays, flat, ghosted, triangles
 from flows.orientation import outward
+from flows.ranks import on_root
 
 import numpy as np
 from dolfinx.io.gmsh import MeshData, model_to_mesh

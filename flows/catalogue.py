@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import ufl
-from dolfinx import fem, mesh
-
 from flows import energy
 from flows.metric import L2, HMinus1
 from flows.movement import GradientFlow
 from flows.surface import NormalL2, SurfaceFlow
+
+import ufl
+from dolfinx import fem, mesh
 
 __all__ = ["allen_cahn", "cahn_hilliard", "graph_area", "heat", "mean_curvature"]
 
@@ -51,7 +51,9 @@ def allen_cahn(domain: Any, *, eps: float, **options: Any) -> GradientFlow:
         options: Passed on to :class:`flows.GradientFlow`.
     """
     u = _state(domain)
-    return GradientFlow(energy.ginzburg_landau(u, eps), u, L2(eps), **{"name": "allen_cahn"} | options)
+    return GradientFlow(
+        energy.ginzburg_landau(u, eps), u, L2(eps), **{"name": "allen_cahn"} | options
+    )
 
 
 def cahn_hilliard(domain: Any, *, eps: float, mobility: Any = 1.0, **options: Any) -> GradientFlow:
@@ -74,8 +76,8 @@ def cahn_hilliard(domain: Any, *, eps: float, mobility: Any = 1.0, **options: An
 def graph_area(domain: Any, *, flat: bool = False, **options: Any) -> GradientFlow:
     r"""Flow of the area of a graph, in one of two metrics.
 
-    $$ \frac{\dot u}{Q} = \nabla\cdot\frac{\nabla u}{Q} \quad\text{(mean curvature flow of the graph)},
-       \qquad \dot u = \nabla\cdot\frac{\nabla u}{Q} \quad\text{(flat)}, \qquad
+    $$ \frac{\dot u}{Q} = \nabla\cdot\frac{\nabla u}{Q} \quad\text{(mean curvature flow)}, \qquad
+       \dot u = \nabla\cdot\frac{\nabla u}{Q} \quad\text{(flat)}, \qquad
        Q = \sqrt{1 + |\nabla u|^2}. $$
 
     The $L^2$ metric of normal velocities on the graph has the weight $1/Q$; only in it does the

@@ -65,7 +65,7 @@ def _parts(flow: Flow) -> Iterator[Any]:
     """Whatever has a docstring and a say in the flow, from the general to the special."""
     if hasattr(flow, "scheme"):
         yield type(flow.scheme)
-    for block in (flow._step.blocks if hasattr(flow, "_step") else ()):
+    for block in flow._step.blocks if hasattr(flow, "_step") else ():
         yield from (type(metric) for metric in _summands(block.metric))
     yield from type(flow).__mro__
     if flow.name in catalogue.__all__:

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, override
 
 import numpy as np
 from dolfinx import fem
@@ -74,6 +74,7 @@ class Fixed(Control):
         if not self.smallest:
             object.__setattr__(self, "smallest", self.tau / 2**20)
 
+    @override
     def start(self, flow: Any) -> Pace:
         return _FixedPace(self)
 
@@ -133,6 +134,7 @@ class Adaptive(Control):
                 f"first {self.first}, largest {self.largest}."
             )
 
+    @override
     def start(self, flow: Any) -> Pace:
         return _AdaptivePace(self, flow)
 
@@ -158,7 +160,9 @@ class _AdaptivePace(Pace):
         for kept, u in zip(self.past[len(self.times)], flow.states, strict=True):
             kept.x.array[:] = u.x.array
         self.times.append(flow.time)
-        self.scale = max(self.scale, 1e-300, _largest(flow.mesh.comm, [u.x.array for u in flow.states]))
+        self.scale = max(
+            self.scale, 1e-300, _largest(flow.mesh.comm, [u.x.array for u in flow.states])
+        )
 
     def accepts(self, flow: Any, tau: float) -> bool:
         if len(self.times) < 2:
@@ -195,7 +199,7 @@ class _AdaptivePace(Pace):
         ratio = tau / (times[-1] - times[-2])
         constant = flow.scheme.error_constant(ratio) if full else 1 / 2
         reach = math.prod((flow.time - t) / tau for t in times) / math.factorial(used)
-        return constant / (constant + reach) * _largest(flow.mesh.comm, gaps) / self.scale
+        return float(constant / (constant + reach)) * _largest(flow.mesh.comm, gaps) / self.scale
 
     def cut(self, tau: float) -> None:
         self.tau = tau * self.rule.shrink

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.control import Control, Pace, as_control
+from flows.flow import Flow, StepFailed, StepReport
+
 import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
-
-from flows.control import Control, Pace, as_control
-from flows.flow import Flow, StepFailed, StepReport
 
 __all__ = ["Finished", "History", "Run", "evolve"]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.solver import SolveFailed, Solver, conditions_by_space
+
 import numpy as np
 from dolfinx import fem
 from mpi4py import MPI
-
-from flows.solver import SolveFailed, Solver, conditions_by_space
 
 __all__ = ["Flow", "StepFailed", "StepReport"]
 
@@ -92,6 +92,10 @@ class Flow(ABC):
     @abstractmethod
     def _advance(self, tau: float) -> StepReport:
         """Move the state by one step; raise :class:`SolveFailed` if that cannot be certified."""
+
+    def settle(self) -> None:
+        """Give the state its boundary values, and what else its energy asks for."""
+        self._apply_bcs()
 
     # -- what every flow has -------------------------------------------------------------------
     @property
@@ -192,6 +196,6 @@ def _set(u: fem.Function, bcs: Sequence[fem.DirichletBC]) -> None:
 def _check_states(states: Sequence[Any]) -> None:
     if not states or not all(isinstance(u, fem.Function) for u in states):
         kinds = ", ".join(type(u).__name__ for u in states)
-        raise ValueError(f"The state must be a dolfinx.fem.Function or a tuple of them, not {kinds}.")
+        raise ValueError(f"The state must be one dolfinx.fem.Function or several, not {kinds}.")
     if len({id(u.function_space.mesh) for u in states}) > 1:
         raise ValueError("All functions of the state must live on one mesh.")

@@ -1,7 +1,6 @@
 r"""Points and cells: from files to arrays on rank 0, and from there to a distributed mesh."""
 
 import io
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from flows.orientation import outward
+from flows.ranks import on_root
 
 import basix.ufl
 import dolfinx.cpp as cpp
@@ -30,7 +30,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-__all__ = ["Arrays", "Block", "clean", "distribute", "flat", "load", "merged", "on_root"]
+__all__ = ["Arrays", "Block", "clean", "distribute", "flat", "load", "merged"]
 
 DIMENSION = {"interval": 1, "triangle": 2, "quadrilateral": 2, "tetrahedron": 3, "hexahedron": 3}
 SURFACES = {".stl", ".obj", ".ply"}
@@ -91,28 +91,6 @@ class Arrays:
     def empty(self) -> "Arrays":
         """What the other ranks contribute: the kinds alone."""
         return Arrays(self.points[:0], self.cells[:0], self.facets and self.facets[:0])
-
-
-def on_root[T](comm: MPI.Comm, action: Callable[[], T]) -> T | None:
-    """Run `action` on rank 0 alone; what it raises is raised on every rank.
-
-    Returns:
-        Its result on rank 0, None elsewhere.
-    """
-    result: T | None = None
-    problem: Exception | None = None
-    if comm.rank == 0:
-        try:
-            result = action()
-        except (OSError, ValueError, ImportError) as error:
-            problem = error
-        except Exception as error:
-            # Not every exception survives the way to the other ranks.
-            problem = ValueError(f"{type(error).__name__}: {error}")
-    problem = comm.bcast(problem)
-    if problem is not None:
-        raise problem
-    return result
 
 
 def ghosted() -> Any:

@@ -136,7 +136,9 @@ def polynomial_degree(form: ufl.Form, fields: Sequence[fem.Function]) -> float:
     A quadratic energy makes a linear step, and an energy of degree ``p`` is averaged exactly along
     a segment by ``ceil(p / 2)`` Gauss points.
     """
-    integrands = (i.integrand() for i in apply_algebra_lowering(expand_derivatives(form)).integrals())
+    integrands = (
+        i.integrand() for i in apply_algebra_lowering(expand_derivatives(form)).integrals()
+    )
     return max((map_expr_dag(_Degree(fields), e) for e in integrands), default=0)
 
 

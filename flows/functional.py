@@ -12,28 +12,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.forms import depends_on, fix_quadrature, substitute, zero
+from flows.metric import Metric
+from flows.scheme import Scheme, Stencil
+
 import dolfinx
 import ufl
 from dolfinx import fem
 from ufl.algorithms import expand_derivatives
-
-from flows.forms import depends_on, fix_quadrature, substitute, zero
-from flows.metric import Metric
-from flows.scheme import Scheme, Stencil
 
 __all__ = ["StepFunctional", "as_functional", "variation"]
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """States that share one metric.
+    r"""States that share one metric.
 
     Attributes:
         metric: The metric.
         states: Its states.
         potentials: Their chemical potentials, if the metric is given by its dual.
-        rates: The forces that produce the rate $(u - u_k)/\\tau$; minus the potentials in a one-step
-            scheme.
+        rates: The forces that produce the rate $(u - u_k)/\tau$; minus the potentials in
+            a one-step scheme.
         index: Number of the first state in the tuple of all.
     """
 
@@ -45,7 +45,7 @@ class Block:
 
 
 class StepFunctional:
-    """The forms of one step, and the data that they read.
+    r"""The forms of one step, and the data that they read.
 
     Args:
         energy: Functional of the states and of the auxiliary fields, with fixed quadrature.
@@ -58,8 +58,8 @@ class StepFunctional:
     Attributes:
         fields: The unknowns: states, auxiliary fields, potentials.
         residual: One linear form per unknown.
-        movement: Functional $d^2/(2\\tau)$.
-        dissipation: Functional $\\langle \\text{force}, u - u_k \\rangle$ of the metric.
+        movement: Functional $d^2/(2\tau)$.
+        dissipation: Functional $\langle \text{force}, u - u_k \rangle$ of the metric.
         work: Functional of the work of the sources in the step.
         varies: Whether the metric depends on the state.
         convex: Whether the problem is a minimisation over the states alone.
@@ -142,7 +142,11 @@ class StepFunctional:
         step = movement = dissipation = work = ufl.Form([])
         for block in self.blocks:
             terms = self._metric_terms(block, held)
-            step, movement, dissipation = step + terms[0], movement + terms[1], dissipation + terms[2]
+            step, movement, dissipation = (
+                step + terms[0],
+                movement + terms[1],
+                dissipation + terms[2],
+            )
         self.movement, self.dissipation = (substitute(f, point) for f in (movement, dissipation))
 
         now, then = [*states, *self.auxiliary], [*old, *self.old_auxiliary]
@@ -152,7 +156,9 @@ class StepFunctional:
             slope + substitute(variation(step, f), point)
             for slope, f in zip(slopes, self.fields, strict=True)
         ]
-        duals = {block.states[i]: mu for block in self.blocks for i, mu in enumerate(block.potentials)}
+        duals = {
+            block.states[i]: mu for block in self.blocks for i, mu in enumerate(block.potentials)
+        }
         for i, (u, load) in enumerate(zip(states, sources, strict=True)):
             if load is None:
                 continue

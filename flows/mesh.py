@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flows import cad
-from flows.formats import SURFACES, clean, count, distribute, load, on_root, positive
+from flows.formats import SURFACES, clean, count, distribute, load, positive
 from flows.orientation import closed, orientation
+from flows.ranks import on_root
 from flows.shapes import circle, dumbbell, ellipsoid, from_arrays, periodic_strip, sphere, torus
 
 import dolfinx.mesh as dmesh

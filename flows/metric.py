@@ -1,7 +1,7 @@
 r"""Metrics: how expensive a rate of change is, as plain UFL.
 
-A metric is a dissipation potential $\psi(u; \dot u)$, or its convex dual $\psi^*(u; \xi)$, and turns
-an energy into the equation
+A metric is a dissipation potential $\psi(u; \dot u)$, or its convex dual $\psi^*(u; \xi)$, and
+turns an energy into the equation
 
 $$ \dot u = D_\xi \psi^*(u, -DE(u)). $$
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, override
 
 import ufl
 from ufl import grad, inner
@@ -71,7 +71,7 @@ class _Sum(Metric):
         return self.first.psi_star(force) + self.second.psi_star(force)
 
     @property
-    def measure(self) -> ufl.Measure:  # type: ignore[override]
+    def measure(self) -> ufl.Measure:
         return self.second.measure if isinstance(self.first, L2) else self.first.measure
 
 
@@ -92,9 +92,11 @@ class L2(Metric):
     measure: ufl.Measure = ufl.dx
     primal = True
 
+    @override
     def psi(self, rate: Any) -> ufl.Form:
         return _half(self.weight, rate, self.measure)
 
+    @override
     def psi_star(self, force: Any) -> ufl.Form:
         return _half(1 / self.weight, force, self.measure)
 
@@ -115,6 +117,7 @@ class HMinus1(Metric):
     mobility: Any = 1.0
     measure: ufl.Measure = ufl.dx
 
+    @override
     def psi_star(self, force: Any) -> ufl.Form:
         terms = (0.5 * inner(self._flux(grad(f)), grad(f)) * ufl.dx for f in _each(force))
         return sum(terms, ufl.Form([]))
@@ -139,6 +142,7 @@ class Onsager(Metric):
     dual: Callable[[Any], ufl.Form]
     measure: ufl.Measure = ufl.dx
 
+    @override
     def psi_star(self, force: Any) -> ufl.Form:
         return self.dual(force)
 
@@ -157,9 +161,11 @@ class Dissipation(Metric):
     potential: Callable[[Any], ufl.Form]
     primal = True
 
+    @override
     def psi(self, rate: Any) -> ufl.Form:
         return self.potential(rate)
 
+    @override
     def psi_star(self, force: Any) -> ufl.Form:
         raise ValueError(
             "A Dissipation cannot be added to another metric: its psi* is not explicit; "

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import ufl
-from dolfinx import fem
-from mpi4py import MPI
+from typing import Any, override
 
 from flows.flow import Flow, StepReport
 from flows.forms import fix_quadrature, integrate, polynomial_degree, zero
@@ -17,6 +12,11 @@ from flows.metric import Metric
 from flows.saddle import Elimination
 from flows.scheme import AVF, MinimizingMovement, Scheme, Stencil
 from flows.solver import SolveFailed, Solver, conditions_by_space
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from mpi4py import MPI
 
 __all__ = ["GradientFlow"]
 
@@ -82,7 +82,7 @@ class GradientFlow(Flow):
         energy = fix_quadrature(as_functional(energy), [*self.states, *self.auxiliary])
         degree = polynomial_degree(energy, [*self.states, *self.auxiliary])
         if degree == 0:
-            raise ValueError("The energy does not depend on the state: write it in the same Function.")
+            raise ValueError("The energy does not depend on the state: use the same Function.")
         scheme = scheme or MinimizingMovement()
         self.scheme = scheme.exact_for(degree) if isinstance(scheme, AVF) else scheme
         self._exact = degree < np.inf
@@ -131,13 +131,15 @@ class GradientFlow(Flow):
 
     @property
     def potentials(self) -> tuple[fem.Function, ...]:
-        r"""The chemical potentials $\mu = DE(u)$ of the last step, one per state of dual metrics."""
+        r"""Chemical potentials $\mu = DE(u)$ of the last step, one per state of a dual metric."""
         return self._step.potentials
 
+    @override
     @property
     def fields(self) -> tuple[fem.Function, ...]:
         return (*self.states, *self.auxiliary, *self.potentials)
 
+    @override
     def memory(self) -> dict[str, Any]:
         kept = super().memory()
         for label, functions in (
@@ -154,6 +156,7 @@ class GradientFlow(Flow):
     def _rates(self) -> list[fem.Function]:
         return [rate for block in self._step.blocks for rate in block.rates]
 
+    @override
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         super().restore(snapshot)
         self._past_tau = float(snapshot["past_tau"])
@@ -162,7 +165,7 @@ class GradientFlow(Flow):
 
     def settle(self) -> None:
         """Give the state its boundary values and the auxiliary fields their stationary values."""
-        self._apply_bcs()
+        super().settle()
         if self._settler is None:
             return
         same = self._settled is not None and all(
@@ -207,7 +210,7 @@ class GradientFlow(Flow):
             f.x.array[:] = values
         for rate, values in rates:
             rate.x.array[:] = values
-        # The functional of a much shorter step is convex: its minimiser leads into the right valley.
+        # The functional of a much shorter step is convex: its minimiser leads to the right valley.
         effective = float(self._step.effective.value)
         self._step.effective.value = effective / 10
         self.solver.solve()
@@ -264,8 +267,9 @@ class GradientFlow(Flow):
         changes = [f.x.array - g.x.array for f, g in zip(self._step.fields, old, strict=False)]
         changes += [mu.x.array for mu in self.potentials]
         local = 0.0
-        for r, change, rows in zip(self.solver.residuals(), changes, self.solver.fixed, strict=True):
-            r[rows] = 0.0
+        rows = self.solver.fixed
+        for r, change, fixed in zip(self.solver.residuals(), changes, rows, strict=True):
+            r[fixed] = 0.0
             local += float(np.abs(r) @ np.abs(change[: r.size]))
         return float(self.mesh.comm.allreduce(local))
 
@@ -307,7 +311,7 @@ def _check_bcs(bcs: Sequence[fem.DirichletBC], fields: Sequence[fem.Function]) -
         owners = [f.name for f, own in zip(fields, found, strict=True) if own]
         if len(owners) != 1:
             raise ValueError(
-                f"A Dirichlet condition applies to {len(owners)} of the fields {owners}: make it on "
-                "the function space of one field, and give each field a space of its own "
+                f"A Dirichlet condition applies to {len(owners)} of the fields {owners}: make it "
+                "on the function space of one field, and give each field a space of its own "
                 "(V.clone())."
             )

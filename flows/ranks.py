@@ -10,6 +10,16 @@ from mpi4py import MPI
 
 __all__ = ["make_way", "on_root"]
 
+EXTRAS = {
+    "gmsh": "mesh",
+    "h5py": "mesh",
+    "imageio": "plot",
+    "matplotlib": "plot",
+    "meshio": "mesh",
+    "pyvista": "plot",
+}
+"""Which extra of the package brings a module."""
+
 
 def on_root[T](comm: MPI.Comm, action: Callable[[], T]) -> T | None:
     """Run ``action`` on rank 0 alone; what it raises is raised on every rank.
@@ -17,21 +27,27 @@ def on_root[T](comm: MPI.Comm, action: Callable[[], T]) -> T | None:
     Returns:
         Its result on rank 0, ``None`` elsewhere.
     """
-    result: T | None = None
-    problem: Exception | None = None
+    result, problem, cause = None, None, None
     if comm.rank == 0:
         try:
             result = action()
-        except (OSError, ValueError, ImportError) as error:
-            # As text: not every exception survives the way to the other ranks.
-            kind = next(k for k in (OSError, ValueError, ImportError) if isinstance(error, k))
-            problem = kind(str(error))
         except Exception as error:
-            problem = RuntimeError(f"{type(error).__name__}: {error}")
+            cause, problem = error, _portable(error)
     problem = comm.bcast(problem)
     if problem is not None:
-        raise problem
+        raise problem from cause
     return result
+
+
+def _portable(error: Exception) -> Exception:
+    """The same error as text: not every exception survives the way to the other ranks."""
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        extra = EXTRAS[error.name]
+        return ImportError(f"{error.name} is missing: pip install gradient-flows[{extra}].")
+    for kind in (FileNotFoundError, OSError, ImportError, ValueError, RuntimeError):
+        if isinstance(error, kind):
+            return kind(str(error) or repr(error))
+    return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def make_way(path: Path, *, folder: bool = False) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from dolfinx import fem
-from mpi4py import MPI
 from petsc4py import PETSc
 
 __all__ = ["Elimination"]
@@ -66,7 +65,8 @@ class Elimination:
         options: Any,
     ) -> Elimination | None:
         """The preconditioner, where it is the fastest way: one scalar P1 state, many vertices."""
-        if len(fields) != 2 or len(potentials) != 1 or bcs or {"ksp_type", "pc_type"} & {*(options or {})}:
+        chosen = {"ksp_type", "pc_type"} & {*(options or {})}
+        if (len(fields), len(potentials)) != (2, 1) or bcs or chosen:
             return None
         V = fields[0].function_space
         element = V.element.basix_element
@@ -85,8 +85,8 @@ class Elimination:
         """A new step begins: the factors are made anew at its first matrix."""
         self._stale = True
 
-    def setUp(self, pc: PETSc.PC) -> None:  # noqa: N802
-        """Build the two factors at the first matrix of a step; later ones of the step share them."""
+    def setUp(self, pc: PETSc.PC) -> None:
+        """Build the two factors at the first matrix of a step; its later ones share them."""
         if not self._stale:
             return
         self._stale = False

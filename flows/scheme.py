@@ -15,13 +15,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, override
+
+from flows.forms import substitute
 
 import numpy as np
 import ufl
-from dolfinx import fem
-
-from flows.forms import substitute
 
 __all__ = ["AVF", "BDF2", "MinimizingMovement", "Scheme", "Stencil"]
 
@@ -87,6 +86,7 @@ class MinimizingMovement(Scheme):
     the minimiser {cite}`ambrosio2008`.
     """
 
+    @override
     def error_constant(self, ratio: float) -> float:
         return 1 / 2
 
@@ -108,12 +108,16 @@ class AVF(Scheme):
     points: int | None = None
     order = 2
 
+    @override
     def gradient(self, variation: ufl.Form, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
         nodes, weights = np.polynomial.legendre.leggauss(self.points or 4)
         return sum(
             (
                 float(w / 2)
-                * substitute(variation, {a: b + float((1 + s) / 2) * (a - b) for a, b in zip(u, v)})
+                * substitute(
+                    variation,
+                    {a: b + float((1 + s) / 2) * (a - b) for a, b in zip(u, v, strict=True)},
+                )
                 for s, w in zip(nodes, weights, strict=True)
             ),
             ufl.Form([]),
@@ -125,15 +129,19 @@ class AVF(Scheme):
             return self
         return AVF(points=max(1, math.ceil(degree / 2)))
 
+    @override
     def place(self, u: Any, v: Any) -> Any:
         return (u + v) / 2
 
+    @override
     def frozen(self, u: Any, v: Any) -> Any:
         return (u + v) / 2
 
+    @override
     def time(self, t: float, tau: float) -> float:
         return t + tau / 2
 
+    @override
     def error_constant(self, ratio: float) -> float:
         return 1 / 12
 
@@ -157,6 +165,7 @@ class BDF2(Scheme):
     order = 2
     steps = 2
 
+    @override
     def stencil(self, ratio: float | None) -> Stencil:
         if ratio is None or ratio > 2 * (1 + 1e-9):
             return Stencil()
@@ -164,5 +173,6 @@ class BDF2(Scheme):
         past = -(ratio**2) / (1 + ratio)
         return Stencil(alpha, ((1 + ratio) / alpha, past / alpha), (1 + ratio, -ratio))
 
+    @override
     def error_constant(self, ratio: float) -> float:
         return (1 + ratio) ** 2 / (6 * ratio * (1 + 2 * ratio))

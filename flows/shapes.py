@@ -3,7 +3,8 @@ r"""Closed surfaces and curves with exact nodes, and a surface that is a periodi
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flows.formats import Arrays, Block, count, distribute, merged, on_root, positive, proper
+from flows.formats import Arrays, Block, count, distribute, merged, positive, proper
+from flows.ranks import on_root
 
 import numpy as np
 import numpy.typing as npt

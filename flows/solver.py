@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from flows.forms import compiled, depends_on
+
 import numpy as np
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fempetsc
 from mpi4py import MPI
 from petsc4py import PETSc
-
-from flows.forms import compiled, depends_on
 
 __all__ = ["Options", "SolveFailed", "Solver", "conditions_by_space"]
 
@@ -44,6 +44,7 @@ class Options:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
+        """Lend the options to the database."""
         for key, value in self._mine.items():
             self._database[key] = value
         try:
@@ -84,7 +85,12 @@ KRYLOV = {
 
 
 def preset(
-    spaces: Sequence[fem.FunctionSpace], definite: bool, symmetric: bool, *, linear: bool, moving: bool
+    spaces: Sequence[fem.FunctionSpace],
+    definite: bool,
+    symmetric: bool,
+    *,
+    linear: bool,
+    moving: bool,
 ) -> dict[str, Any]:
     """Options chosen by structure, dimension, size and number of ranks.
 
@@ -280,8 +286,8 @@ class Solver:
             inner = self.snes.ksp.getConvergedReason()
             self.forget()
             raise SolveFailed(
-                f"{_SNES_REASONS.get(reason, reason)} after {self.snes.getIterationNumber()} Newton "
-                f"iterations (linear solver: {_KSP_REASONS.get(inner, inner)})"
+                f"{_SNES_REASONS.get(reason, reason)} after {self.snes.getIterationNumber()} "
+                f"Newton iterations (linear solver: {_KSP_REASONS.get(inner, inner)})"
             )
         return max(1, int(self.snes.getIterationNumber()))
 
@@ -335,7 +341,7 @@ def conditions_by_space(
 ) -> list[list[fem.DirichletBC]]:
     """The conditions on each space, or on its subspaces."""
     # A condition knows its space as the C++ object only.
-    return fem.bcs_by_block([V._cpp_object for V in spaces], list(bcs))
+    return list(fem.bcs_by_block([V._cpp_object for V in spaces], list(bcs)))
 
 
 def _fixed_entries(spaces: Sequence[Any], bcs: Sequence[fem.DirichletBC]) -> list[np.ndarray]:

@@ -9,14 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import ufl
-from dolfinx import fem
-from dolfinx.la import InsertMode
-from mpi4py import MPI
-from ufl import dx, grad, inner
+from typing import Any, override
 
 from flows.energy import area, dirichlet
 from flows.forms import integrate
@@ -24,6 +17,13 @@ from flows.metric import Metric
 from flows.movement import GradientFlow
 from flows.orientation import orientation
 from flows.solver import SolveFailed
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from dolfinx.la import InsertMode
+from mpi4py import MPI
+from ufl import dx, grad, inner
 
 __all__ = ["NormalL2", "Surface", "SurfaceFlow"]
 
@@ -70,7 +70,7 @@ class Surface:
         self._volume = fem.form(inner(ufl.SpatialCoordinate(mesh), self.nu) / dim * dx)
         # Vertices of the geometry and of a P1 space are numbered apart.
         nodes = np.zeros(mesh.geometry.x.shape[0], dtype=np.int32)
-        nodes[mesh.geometry.dofmap.ravel()] = V.dofmap.list.ravel()
+        nodes[mesh.geometry.dofmaps[0].ravel()] = V.dofmap.list.ravel()
         self._nodes = nodes
         self.position.x.array.reshape(-1, dim)[nodes] = mesh.geometry.x[:, :dim]
         self.refresh()
@@ -98,7 +98,7 @@ class Surface:
         self.normal.x.array.reshape(-1, dim)[:] /= self._mass.x.array[:, None]
 
     def find_curvature(self) -> fem.Function:
-        r"""Mean curvature at the vertices, $H_i = w_i \cdot (A X)_i / m_i$, positive on a sphere."""
+        r"""Mean curvature at the vertices, $H_i = w_i \cdot (AX)_i / m_i$, positive on a sphere."""
         force = fem.Function(self.position.function_space)
         _assemble(force, self._tension)
         self._set_curvature(force.x.array, self._mass.x.array)
@@ -111,7 +111,7 @@ class Surface:
 
     def cell_normals(self) -> Any:
         """Area vectors of the local cells, in the order of their vertices."""
-        corners = self.mesh.geometry.x[self.mesh.geometry.dofmap]
+        corners = self.mesh.geometry.x[self.mesh.geometry.dofmaps[0]]
         edges = corners[:, 1:] - corners[:, :1]
         if edges.shape[1] == 1:
             return edges[:, 0, [1, 0]] * [-1.0, 1.0]
@@ -135,9 +135,11 @@ class NormalL2(Metric):
     surface: Surface
     primal = True
 
+    @override
     def psi(self, rate: Any) -> ufl.Form:
         return 0.5 * inner(rate, self.surface.normal) ** 2 * LUMPED
 
+    @override
     def psi_star(self, force: Any) -> ufl.Form:
         raise ValueError("NormalL2 cannot be added to another metric: tangential rates are free.")
 
@@ -186,6 +188,7 @@ class SurfaceFlow(GradientFlow):
         self.surface.move()
         self.surface.refresh()
 
+    @override
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         super().restore(snapshot)
         self.settle()
@@ -199,7 +202,7 @@ class SurfaceFlow(GradientFlow):
     def _commit(self) -> None:
         """Move the mesh to the new state, if no cell turns over or vanishes."""
         before = self.surface.cell_normals()
-        displacement = self._step.old[0].x.array - self.state.x.array
+        displacement = self._step.old[0].x.array - self.states[0].x.array
         self.surface._set_curvature(displacement, self._step.tau.value)
         self.surface.move()
         after = self.surface.cell_normals()
@@ -209,7 +212,7 @@ class SurfaceFlow(GradientFlow):
 
     def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
         if after < 0.5 * before:
-            raise SolveFailed(f"the surface shrinks away: its area falls {before:.3g} -> {after:.3g}")
+            raise SolveFailed(f"the surface shrinks away, area {before:.3g} -> {after:.3g}")
         super()._judge(defect, allowed, before, after)
 
     def _slack(self) -> float:
@@ -224,7 +227,7 @@ def _assemble(target: fem.Function, form: Any) -> None:
 
 
 def _check_mesh(mesh: Any) -> None:
-    cell, degree = mesh.topology.cell_name(), mesh.geometry.cmap.degree
+    cell, degree = mesh.topology.cell_name(), mesh.geometry.cmaps[0].degree
     if (cell, mesh.geometry.dim) not in {("triangle", 3), ("interval", 2)} or degree != 1:
         raise ValueError(
             "A moving surface needs a mesh of straight triangles in space or of straight intervals "

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ufl
-from dolfinx import fem
-
 from flows.flow import Flow, StepReport
 from flows.solver import Solver
+
+import ufl
+from dolfinx import fem
 
 __all__ = ["WeakFlow"]
 
@@ -50,7 +50,7 @@ class WeakFlow(Flow):
         name: str | None = None,
     ) -> None:
         super().__init__(state, name=name or "weak", bcs=bcs, time=time, on_time=on_time)
-        residuals = list(residual) if isinstance(residual, (tuple, list)) else [residual]
+        residuals: list[Any] = list(residual) if isinstance(residual, (tuple, list)) else [residual]
         if len(residuals) != len(self.states) or any(len(r.arguments()) != 1 for r in residuals):
             raise ValueError(
                 "WeakFlow needs one residual form with one TestFunction for each state function."
@@ -64,9 +64,6 @@ class WeakFlow(Flow):
     def energy(self) -> float:
         """Not a number: a weak form has no energy."""
         return math.nan
-
-    def settle(self) -> None:
-        self._apply_bcs()
 
     def _advance(self, tau: float) -> StepReport:
         self.settle()
