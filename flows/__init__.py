@@ -13,6 +13,7 @@ from flows import energy, mesh
 from flows.catalogue import allen_cahn, cahn_hilliard, graph_area, heat, mean_curvature
 from flows.check import check
 from flows.checkpoint import load, save
+from flows.cite import citation
 from flows.control import Adaptive, Fixed
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
@@ -56,6 +57,7 @@ __all__ = [
     "animate",
     "cahn_hilliard",
     "check",
+    "citation",
     "curves",
     "energy",
     "evolve",

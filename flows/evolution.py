@@ -127,7 +127,7 @@ class Run:
 def evolve(
     flow: Flow,
     until: float | None = None,
-    tau: float | Control = 1e-2,
+    tau: float | Control | None = None,
     *,
     steps: int | None = None,
     times: Iterable[float] = (),
@@ -157,6 +157,8 @@ def evolve(
         StepFailed: on every rank, when a step fails below the smallest tau; its ``history``, the
             state and all files are complete up to the last good step.
     """
+    if tau is None:
+        raise ValueError("evolve needs a time step: tau=NUMBER, Fixed(...) or Adaptive(...).")
     control = as_control(tau)
     if until is None and steps is None:
         raise ValueError("evolve needs an end: until=TIME, steps=NUMBER, or both.")

@@ -26,9 +26,6 @@ from dolfinx.mesh import (
     meshtags_from_entities,
 )
 from mpi4py import MPI
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 __all__ = ["Arrays", "Block", "clean", "distribute", "flat", "load", "merged"]
 
@@ -202,6 +199,10 @@ def flat(points: npt.NDArray[np.float64], tdim: int) -> int:
 def merged(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """For each point, the first one at the same place."""
     near = 1e-9 * np.ptp(points, axis=0).max()
+    from scipy.sparse import coo_array  # slow to import: only where a file is read
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     a, b = cKDTree(points).query_pairs(near, output_type="ndarray").T
     pairs = coo_array((np.ones(a.size, dtype=np.int8), (a, b)), shape=(len(points),) * 2)
     group = connected_components(pairs, directed=False)[1]

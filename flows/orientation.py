@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from dolfinx.mesh import Mesh, exterior_facet_indices
 from mpi4py import MPI
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 __all__ = ["closed", "orientation", "outward"]
 
@@ -128,6 +126,9 @@ def outward(
     first, second = by_facet[count[facet[by_facet]] == 2].reshape(-1, 2).T
     same, a, b, n = sense[first] == sense[second], cell[first], cell[second], len(cells)
     rows, columns = np.r_[a, a + n], np.r_[b + n * same, b + n * ~same]
+    from scipy.sparse import coo_array  # slow to import: only where there is a surface
+    from scipy.sparse.csgraph import connected_components
+
     cover = coo_array((np.ones(rows.size, dtype=np.int8), (rows, columns)), shape=(2 * n, 2 * n))
     kept, turned = connected_components(cover, directed=False)[1].reshape(2, n)
     if np.any(kept == turned):

@@ -85,6 +85,10 @@ class Elimination:
         """A new step begins: the factors are made anew at its first matrix."""
         self._stale = True
 
+    def forget(self) -> None:
+        """Drop all that is kept from earlier steps."""
+        self._stale, self._trace = True, 0.0
+
     def setUp(self, pc: PETSc.PC) -> None:
         """Build the two factors at the first matrix of a step; its later ones share them."""
         if not self._stale:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from dolfinx import fem
 from dolfinx.mesh import CellType, Mesh
 from mpi4py import MPI
-from scipy.spatial import ConvexHull
 
 __all__ = [
     "circle",
@@ -242,6 +241,8 @@ def _icosphere(n: int) -> tuple[Floats, Integers]:
     corners = np.array([[0, s, t * golden] for s in (-1, 1) for t in (-1, 1)])
     corners = np.concatenate([np.roll(corners, k, axis=1) for k in range(3)])
     corners /= np.linalg.norm(corners[0])
+    from scipy.spatial import ConvexHull  # slow to import
+
     faces = corners[ConvexHull(corners).simplices]
 
     i, j = (a.ravel() for a in np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij"))

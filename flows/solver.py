@@ -256,6 +256,10 @@ class Solver:
         """Drop the kept matrix: the next solve builds its own, as a resumed run does."""
         for entry in self._entries:
             entry.forget()
+        # Multigrid keeps its interpolation, block solvers their scales: all of it is memory.
+        self.snes.ksp.reset()
+        if self.preconditioner is not None:
+            self.preconditioner.forget()
 
     def solve(self) -> int:
         """Solve from the present values of the fields.
@@ -268,7 +272,8 @@ class Solver:
         """
         fempetsc.assign(self.unknown, self.x)
         if self.moving:
-            self.forget()
+            for entry in self._entries:
+                entry.forget()
         if self.preconditioner is not None:
             self.preconditioner.renew()
         with self.options():
