@@ -339,7 +339,11 @@ def run(tmp, ranks, folder, stop=1000, resume=""):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = [shutil.which("mpirun", path=path), "-n", str(ranks)] if ranks > 1 else []
     command += [sys.executable, str(script), folder, str(stop), str(resume)]
-    return subprocess.run(command, cwd=tmp, check=False, capture_output=True, text=True)
+    # The processes start an MPI world of their own, even if this one was started by mpirun.
+    env = {
+        k: v for k, v in os.environ.items() if not k.startswith(("PMI", "HYDRA", "OMPI", "PRTE"))
+    }
+    return subprocess.run(command, cwd=tmp, env=env, check=False, capture_output=True, text=True)
 
 
 def energies(path):
