@@ -37,7 +37,8 @@ class Look:
         field: Name of the field in `flow.fields`; by default the states are drawn.
         cmap: A colour map of matplotlib; by default diverging about 0 for signed fields.
         clim: Lowest and highest value of the colours, for all panels.
-        share: One range of colours for all panels.
+        share: One range of colours and one frame for all panels, so that they compare.
+        rows: Number of rows in which the panels stand.
         edges: Draw the cells; by default only those of a mesh without a field.
         warp: Draw a scalar in the plane as a graph, raised by this factor or a pleasing one.
         contours: Number of level lines (of level surfaces in volumes).
@@ -53,6 +54,7 @@ class Look:
     cmap: Any = None
     clim: tuple[float, float] | None = None
     share: bool = False
+    rows: int = 1
     edges: bool | None = None
     warp: bool | float = False
     contours: int = 0

@@ -11,15 +11,27 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
-from flows.look import CLAY, CLOTH, EM, HEIGHT, INK, LIGHTS, LINES, RC, SUFFIXES, WIDTH, Film, Look
+from flows.look import CLAY, EM, HEIGHT, INK, LINES, RC, SUFFIXES, WIDTH, Film, Look
 from flows.ranks import on_root
-from flows.scene import Panel, camera, colour, gather, layers, mesh_of, series, skin, things
+from flows.scene import (
+    Panel,
+    camera,
+    colour,
+    comm_of,
+    gather,
+    layers,
+    render,
+    series,
+    skin,
+    snapshot,
+    things,
+)
 
 import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
-__all__ = ["Look", "Reel", "animate", "curves", "plot"]
+__all__ = ["Look", "Reel", "animate", "curves", "plot", "snapshot"]
 
 type Image = npt.NDArray[np.uint8]
 type PathLike = str | os.PathLike[str]
@@ -32,8 +44,9 @@ def plot(what: Any, path: PathLike | None = None, **look: Any) -> Image | None:
     arrows, functions of one variable are graphs.
 
     Args:
-        what: A flow, a Function, a mesh, a PyVista data set, or a sequence of them for panels side
-            by side. A :class:`History`, or a dict of them by label, goes to :func:`curves`.
+        what: A flow, a Function, a mesh, a PyVista data set, what :func:`snapshot` kept, or a
+            sequence of them for panels side by side. A :class:`History`, or a dict of them by
+            label, goes to :func:`curves`.
         path: Where to write: png, jpg, pdf, svg, tif or webp.
         look: The options, see :class:`Look`.
 
@@ -55,6 +68,7 @@ def curves(
     path: PathLike | None = None,
     *,
     columns: Sequence[str] = ("energy",),
+    x: str = "t",
     log: str = "",
     title: str = "",
     size: tuple[int, int] | None = None,
@@ -67,6 +81,7 @@ def curves(
         history: Columns by name, or a dict of histories by label to compare them.
         path: Where to write: png, jpg, pdf, svg, tif or webp.
         columns: Names of columns.
+        x: Name of the column that they are drawn against.
         log: The logarithmic axes: ``"x"``, ``"y"`` or ``"xy"``.
         title: Text above the picture.
         size: Width and height in pixels.
@@ -76,9 +91,9 @@ def curves(
     Returns:
         The image on rank 0, an array (height, width, 3); None on other ranks.
     """
-    histories = {"": history} if "t" in history else history
+    histories = {"": history} if x in history else history
     for h in histories.values():
-        if missing := {"t", *columns} - set(h):
+        if missing := {x, *columns} - set(h):
             raise ValueError(f"No column {min(missing)!r}: choose among {', '.join(h)}.")
     size = size or (1000, 260 + 380 * len(columns))
 
@@ -86,10 +101,11 @@ def curves(
         all_axes = figure.subplots(len(columns), sharex=True, squeeze=False)[:, 0]
         for axes, column in zip(all_axes, columns, strict=True):
             for ink, (label, h) in zip(LINES * len(histories), histories.items(), strict=False):
-                axes.plot(h["t"], h[column], color=ink, label=label)
-            axes.set(ylabel=column, **{f"{x}scale": "log" for x in log})
+                dots = "o" if len(h[x]) < 12 else None
+                axes.plot(h[x], h[column], color=ink, label=label, marker=dots, markersize=9)
+            axes.set(ylabel=column, **{f"{axis}scale": "log" for axis in log})
             axes.grid(color=CLAY, linewidth=0.8)
-        all_axes[-1].set_xlabel("time $t$")
+        all_axes[-1].set_xlabel("time $t$" if x == "t" else x)
         all_axes[0].set_title(title)
         if "" not in histories:
             all_axes[0].legend()
@@ -216,57 +232,70 @@ def _picture(what: Any, film: Film, path: PathLike | None) -> Image | None:
     shown = list(things(what, film.look.field))
     if not shown:
         raise ValueError("There is nothing to plot: give a flow, a Function or a mesh.")
-    comm = max(
-        (mesh_of(x).comm for x, _ in shown if mesh_of(x)),
-        key=lambda c: c.size,
-        default=MPI.COMM_SELF,
-    )
+    comms = [c for x, _ in shown if (c := comm_of(x))]
+    comm = max(comms, key=lambda c: c.size, default=MPI.COMM_SELF)
     on_root(comm, lambda: _ready(path))
     panels = [gather(x, title) for x, title in shown]
     return on_root(comm, lambda: _compose([p for p in panels if p], film, path))
 
 
 def _compose(panels: Sequence[Panel], film: Film, path: PathLike | None) -> Image:
-    """Set the panels in one row, with their titles and colour bars."""
+    """Set the panels in rows, with their titles and colour bars."""
     look, titles = film.look, film.look.title
+    columns = -(-len(panels) // max(look.rows, 1))
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     colour(panels, film)
-    for i, panel in enumerate(panels):
+    frames = ["all" if look.share else i for i, _ in enumerate(panels)]
+    for i, (panel, frame) in enumerate(zip(panels, frames, strict=True)):
         panel.camera = camera(panel, look)
         panel.lit = not panel.flat or bool(look.warp)
         panel.layers = [] if panel.line else layers(panel, look)
         x = np.vstack([data.points for data, _ in panel.layers] or [np.eye(3)]) @ panel.camera.T
-        panel.box = film.grow(("box", i), x.min(axis=0), x.max(axis=0))
-        last = panel is panels[-1] or not (look.share or look.clim)
+        film.grow(("box", frame), x.min(axis=0), x.max(axis=0))
+        last = any(panel is row[-1] for row in rows) or not (look.share or look.clim)
         panel.bar = look.bar and last and bool(panel.name) and not panel.line
         if titles is not None:
             panel.title = titles if isinstance(titles, str) else [*titles, *[""] * i][i]
-    film.size = film.size or look.size or _natural_size(panels)
+    for panel, frame in zip(panels, frames, strict=True):
+        panel.box = film.ranges["box", frame]
+    film.size = film.size or look.size or _natural_size(rows)
     em = _em(film.size) if look.size else EM
 
     def paint(figure: Any) -> None:
-        strips, top = _margins(panels, em)
-        width, height = film.size or (0, 0)
-        unit, x = (width - em - sum(strips)) / sum(p.aspect for p in panels), em
-        for panel, strip in zip(panels, strips, strict=True):
-            box = np.array((x, em, unit * panel.aspect, height - em - top))
-            _paint_panel(figure, panel, box, em, look.background)
-            x += unit * panel.aspect + strip
+        width, y = film.size or (0.0, 0.0)
+        margins = [_margins(row, em) for row in rows]
+        units = [_unit(row, width, em) for row in rows]
+        stretch = (y - em - sum(top for _, top in margins)) / sum(units)
+        for row, (strips, top), unit in zip(rows, margins, units, strict=True):
+            x, y = em, y - top - unit * stretch
+            for panel, strip in zip(row, strips, strict=True):
+                box = np.array((x, y, unit * panel.aspect, unit * stretch))
+                _paint_panel(figure, panel, box, em, look.background)
+                x += unit * panel.aspect + strip
 
     return _page(film.size, em, look.background, paint, path)
 
 
-def _margins(panels: Sequence[Panel], em: float) -> tuple[list[float], float]:
-    """What stands right of each panel, and above all of them."""
-    top = 2.6 if any(p.title for p in panels) else 1
-    return [(6 if p.bar else 1) * em for p in panels], top * em
+def _margins(row: Sequence[Panel], em: float) -> tuple[list[float], float]:
+    """What stands right of each panel of a row, and above all of them."""
+    top = 2.6 if any(p.title for p in row) else 1
+    return [(6 if p.bar else 1) * em for p in row], top * em
 
 
-def _natural_size(panels: Sequence[Panel]) -> tuple[int, int]:
+def _unit(row: Sequence[Panel], width: float, em: float) -> float:
+    """The width that is left for a panel of aspect one."""
+    return float(width - em - sum(_margins(row, em)[0])) / sum(p.aspect for p in row)
+
+
+def _natural_size(rows: Sequence[Sequence[Panel]]) -> tuple[int, int]:
     """A page without voids around the panels; even, as films want it."""
-    aspects, (strips, top) = sum(p.aspect for p in panels), _margins(panels, EM)
-    height = min(HEIGHT, WIDTH / aspects)
-    width = height * aspects + EM + sum(strips)
-    return 2 * round(width / 2), 2 * round((height + EM + top) / 2)
+    widths = []
+    for row in rows:
+        aspects = sum(p.aspect for p in row)
+        widths.append(min(HEIGHT * aspects, WIDTH) + EM + sum(_margins(row, EM)[0]))
+    width = max(widths)
+    height = EM + sum(_unit(row, width, EM) + _margins(row, EM)[1] for row in rows)
+    return 2 * round(width / 2), 2 * round(height / 2)
 
 
 def _em(size: tuple[int, int]) -> float:
@@ -286,7 +315,7 @@ def _paint_panel(figure: Any, panel: Panel, box: Any, em: float, background: str
         return
     axes = figure.add_axes(box / page)
     axes.set_axis_off()
-    scene = _render(panel, (2 * round(w), 2 * round(h)), background)
+    scene = render(panel, (2 * round(w), 2 * round(h)), background)
     axes.imshow(scene, aspect="auto", interpolation="antialiased")
     if panel.bar:
         axes = figure.add_axes(np.array((x + w + em, y + 0.16 * h, 0.6 * em, 0.68 * h)) / page)
@@ -312,45 +341,6 @@ def _paint_line(axes: Any, panel: Panel) -> None:
     if panel.clim:
         axes.set_ylim(np.array(panel.clim) + np.array((-0.05, 0.05)) * np.ptp(panel.clim))
     axes.set(xlabel="$x$", ylabel=panel.label)
-
-
-def _render(panel: Panel, pixels: tuple[int, int], background: str) -> Image:
-    """The layers of a panel in parallel projection, its box filling the image."""
-    import pyvista
-
-    kind: Any = pyvista.Plotter
-    theme = pyvista.themes.DocumentTheme()  # not the user's
-    theme.anti_aliasing = None  # twice the pixels are enough, and four times as fast
-    with pyvista.vtk_verbosity("off"):  # no word about the missing X server
-        plotter = kind(
-            off_screen=True, notebook=False, window_size=[*pixels], lighting="none", theme=theme
-        )
-        try:
-            plotter.set_background(background)
-            for place, intensity in LIGHTS.items():
-                light = {"position": place, "intensity": intensity, "light_type": "camera light"}
-                plotter.add_light(pyvista.Light(**light))
-            for data, style in panel.layers:
-                _add_layer(plotter, data, style, panel.lit)
-            size = np.ptp(panel.box, axis=0)
-            focus = panel.box.mean(axis=0) @ panel.camera
-            eye = focus + 3 * np.linalg.norm(size) * panel.camera[2]
-            plotter.camera_position = [eye, focus, panel.camera[1]]
-            plotter.enable_parallel_projection()
-            plotter.parallel_scale = 0.505 * max(size[1], size[0] * pixels[1] / pixels[0])
-            plotter.reset_camera_clipping_range()
-            return np.asarray(plotter.screenshot(return_img=True))
-        finally:
-            plotter.close()
-
-
-def _add_layer(plotter: Any, data: Any, style: dict[str, Any], lit: bool) -> None:
-    """Cloth only where there is light: without it the colours must be those of the bar."""
-    if lit:
-        style = CLOTH | style
-    if lit and data.n_cells and data.get_cell(0).dimension == 2:
-        style = {"smooth_shading": True, "split_sharp_edges": True} | style
-    plotter.add_mesh(data, lighting=lit, show_scalar_bar=False, **style)
 
 
 def _page(

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flows.look import CLAY, DIVERGING, INK, LINEAR, LINES, SEQUENTIAL, VIEWS, Film, Look
+from flows.look import (
+    CLAY,
+    CLOTH,
+    DIVERGING,
+    INK,
+    LIGHTS,
+    LINEAR,
+    LINES,
+    SEQUENTIAL,
+    VIEWS,
+    Film,
+    Look,
+)
 
 import basix.ufl
 import numpy as np
@@ -19,13 +31,17 @@ from mpi4py import MPI
 
 __all__ = [
     "Panel",
+    "Snapshot",
     "camera",
     "colour",
+    "comm_of",
     "gather",
     "layers",
     "mesh_of",
+    "render",
     "series",
     "skin",
+    "snapshot",
     "things",
 ]
 
@@ -75,6 +91,14 @@ class Panel:
         if not self.name:
             return {"color": CLAY if self.dim > 1 else LINES[0]}
         return {"scalars": self.name, "cmap": self.cmap, "clim": self.clim}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What something looked like when :func:`flows.snapshot` was called."""
+
+    comm: MPI.Comm
+    panel: Panel | None
 
 
 def colour(panels: Sequence[Panel], film: Film) -> None:
@@ -187,6 +211,21 @@ def _arrows(panel: Panel) -> Layers:
     return [(glyphs, {**panel.style, "scalars": "length"}), (skin(panel.grid), pale)]
 
 
+def snapshot(what: Any, field: str | None = None) -> list[Snapshot]:
+    r"""Keep what :func:`flows.plot` would draw now, to draw it later beside others; collective.
+
+    Args:
+        what: A flow, a Function or a mesh. It may move and change afterwards.
+        field: Name of the field in `flow.fields`; by default the states are kept.
+
+    Returns:
+        One snapshot for each panel, for :func:`flows.plot`.
+    """
+    return [
+        Snapshot(comm_of(x) or MPI.COMM_SELF, gather(x, title)) for x, title in things(what, field)
+    ]
+
+
 def things(what: Any, name: str | None) -> Iterator[tuple[Any, str]]:
     """The meshes, Functions and data sets in what the user gave, with their titles."""
     if hasattr(what, "state"):
@@ -197,7 +236,7 @@ def things(what: Any, name: str | None) -> Iterator[tuple[Any, str]]:
             yield from things(item, name)
     elif hasattr(what, "point_data"):
         yield what, "".join(f"$t = {t:.4g}$" for t in what.field_data.get("TimeValue", ()))
-    elif isinstance(what, fem.Function | Mesh):
+    elif isinstance(what, fem.Function | Mesh | Snapshot):
         yield what, ""
     else:
         raise ValueError(f"Cannot plot a {type(what).__name__}: give a flow, a Function or a mesh.")
@@ -233,6 +272,11 @@ def mesh_of(thing: Any) -> Any:
     return getattr(thing, "mesh", thing) if isinstance(thing, Mesh | fem.FunctionSpace) else None
 
 
+def comm_of(thing: Any) -> MPI.Comm | None:
+    """The ranks that hold parts of a thing; a PyVista data set has none."""
+    return getattr(thing if isinstance(thing, Snapshot) else mesh_of(thing), "comm", None)
+
+
 def _drawable(u: fem.Function) -> fem.Function:
     """`u` in a space that VTK can draw: Lagrange with the equispaced nodes that VTK assumes."""
     V = u.function_space
@@ -251,7 +295,9 @@ def _drawable(u: fem.Function) -> fem.Function:
 
 
 def gather(thing: Any, title: str) -> Panel | None:
-    """The panel of a mesh, a Function or a data set, on rank 0."""
+    """The panel of a mesh, a Function, a data set or a snapshot, on rank 0."""
+    if isinstance(thing, Snapshot):
+        return thing.panel and replace(thing.panel)
     if (mesh := mesh_of(thing)) is None:
         return Panel(thing.cast_to_unstructured_grid(), title, thing.active_scalars_name or "")
     tabulate: Any = vtk_mesh  # overloaded at run time, unknown to the type checker
@@ -301,3 +347,42 @@ def series(path: Path, name: str | None) -> Iterator[Any]:
             raise ValueError(f"The series has no field {name!r}: choose among {', '.join(names)}.")
         grid.set_active_scalars(name or next(iter(names), None))
         yield grid
+
+
+def render(panel: Panel, pixels: tuple[int, int], background: str) -> Any:
+    """The layers of a panel in parallel projection, its box filling the image."""
+    import pyvista
+
+    kind: Any = pyvista.Plotter
+    theme = pyvista.themes.DocumentTheme()  # not the user's
+    theme.anti_aliasing = None  # twice the pixels are enough, and four times as fast
+    with pyvista.vtk_verbosity("off"):  # no word about the missing X server
+        plotter = kind(
+            off_screen=True, notebook=False, window_size=[*pixels], lighting="none", theme=theme
+        )
+        try:
+            plotter.set_background(background)
+            for place, intensity in LIGHTS.items():
+                light = {"position": place, "intensity": intensity, "light_type": "camera light"}
+                plotter.add_light(pyvista.Light(**light))
+            for data, style in panel.layers:
+                _add_layer(plotter, data, style, panel.lit)
+            size = np.ptp(panel.box, axis=0)
+            focus = panel.box.mean(axis=0) @ panel.camera
+            eye = focus + 3 * np.linalg.norm(size) * panel.camera[2]
+            plotter.camera_position = [eye, focus, panel.camera[1]]
+            plotter.enable_parallel_projection()
+            plotter.parallel_scale = 0.505 * max(size[1], size[0] * pixels[1] / pixels[0])
+            plotter.reset_camera_clipping_range()
+            return np.asarray(plotter.screenshot(return_img=True))
+        finally:
+            plotter.close()
+
+
+def _add_layer(plotter: Any, data: Any, style: dict[str, Any], lit: bool) -> None:
+    """Cloth only where there is light: without it the colours must be those of the bar."""
+    if lit:
+        style = CLOTH | style
+    if lit and data.n_cells and data.get_cell(0).dimension == 2:
+        style = {"smooth_shading": True, "split_sharp_edges": True} | style
+    plotter.add_mesh(data, lighting=lit, show_scalar_bar=False, **style)

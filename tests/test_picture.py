@@ -1,7 +1,7 @@
 import sys
 from types import SimpleNamespace
 
-from flows.picture import Reel, animate, curves, plot
+from flows.picture import Reel, animate, curves, plot, snapshot
 
 import basix.ufl
 import matplotlib as mpl
@@ -293,3 +293,36 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyvista", None)
     with pytest.raises(ImportError, match=r"pip install gradient-flows\[plot\]"):
         plot(function(square(), wave))
+
+
+def test_a_snapshot_keeps_what_moves_on(tmp):
+    surface = sphere()
+    before = plot(surface)
+    kept = snapshot(surface)
+    surface.geometry.x[:, 2] *= 0.3
+    moved, then = plot(surface), plot(kept, tmp / "then.png")
+    if comm.rank == 0:
+        assert np.array_equal(before, then)
+        assert moved.shape != then.shape
+
+
+def test_panels_stand_in_rows_of_one_scale():
+    big, small = square(), square()
+    small.geometry.x[:] *= 0.5
+    look = {"bar": False, "edges": False}
+    row = plot([big, small, small, big], share=True, **look)
+    grid = plot([big, small, small, big], share=True, rows=2, **look)
+    alone = plot([big, small], **look)
+    if comm.rank == 0:
+        assert row.shape[1] > 3 * row.shape[0]
+        assert grid.shape[0] > 0.9 * grid.shape[1]
+        shade = [np.mean(image[:, image.shape[1] // 2 :] < 250) for image in (alone, grid)]
+        assert shade[1] < 0.8 * shade[0]
+
+
+def test_curves_against_any_column(tmp):
+    study = {"P1": {"h": [0.1, 0.05], "error": [1e-2, 2.5e-3]}}
+    image = curves(study, tmp / "h.png", x="h", columns=["error"], log="xy")
+    assert image is None or image.size
+    with pytest.raises(ValueError, match="No column 't'"):
+        curves(study, columns=["error"])
