@@ -1,0 +1,52 @@
+r"""Docstrings are Google style with MyST inside: `$...$`, `$$...$$`, ``{role}`text` ``.
+
+Autodoc hands them to docutils as reStructuredText; here these three get its spelling.
+"""
+
+import re
+
+_CODE = r"(``.+?``)"
+_INLINE = (
+    (re.compile(r"(?<![\\$])\$(?!\s)([^$]+?)(?<!\s)\$"), r":math:`\1`"),
+    (re.compile(r"\{([a-z:]+)\}`([^`]+)`"), r":\1:`\2`"),
+)
+_DISPLAY = re.compile(r"^([ \t]*)\$\$\s*(.+?)\s*\$\$", re.MULTILINE | re.DOTALL)
+
+
+def to_rst(text: str) -> str:
+    """Respell one docstring."""
+    parts = re.split(_CODE, _DISPLAY.sub(_directive, text))
+    parts[::2] = [_inline(part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _inline(text: str) -> str:
+    for pattern, replacement in _INLINE:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _directive(match: re.Match[str]) -> str:
+    indent, formula = match[1], match[2]
+    lines = [line.strip() for line in formula.splitlines()]
+    body = "\n".join(f"{indent}   {line}" for line in lines)
+    return f"\n{indent}.. math::\n\n{body}\n"
+
+
+def process(app, what, name, obj, options, lines: list[str]) -> None:
+    """Listener of `autodoc-process-docstring`."""
+    lines[:] = to_rst("\n".join(lines)).splitlines()
+
+
+def shorten(app, what, name, obj, options, signature, returns):
+    """Listener of `autodoc-process-signature`: measures are what users call them."""
+    measure = "Measure('dx', subdomain_id='everywhere')"
+    return (signature or "").replace(measure, "dx"), returns
+
+
+def setup(app) -> dict[str, bool]:
+    app.setup_extension("sphinx.ext.autodoc")
+    # Before napoleon, which turns sections into directives.
+    app.connect("autodoc-process-docstring", process, priority=100)
+    app.connect("autodoc-process-signature", shorten)
+    return {"parallel_read_safe": True}
