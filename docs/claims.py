@@ -63,7 +63,7 @@ def scripts() -> dict[str, tuple[str, list[str]]]:
         said = [p for p in parts if p.startswith("**Known answer.**")]
         if said:
             claim = said[0].removeprefix("**Known answer.**").strip()
-            found[name] = (claim, ["mpirun", "-n", "2", "python", f"demos/{name}.py"])
+            found[name] = (claim, ["python", f"demos/{name}.py"])
     for path in sorted((ROOT / "tests" / "benchmarks").glob("[!_]*.py")):
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
         found[path.stem] = (doc.split("\n\n")[0], ["python", f"tests/benchmarks/{path.name}"])
@@ -71,12 +71,17 @@ def scripts() -> dict[str, tuple[str, list[str]]]:
 
 
 def measure(command: list[str]) -> str:
-    """What a command prints."""
+    """What a command prints, without the banners of libraries."""
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if run.returncode:
         return f"failed with exit code {run.returncode}\n{run.stderr[-500:]}"
-    plain = re.sub(r"\x1b\[[\d;]*m", "", run.stdout)
-    return "\n".join(line.rstrip() for line in plain.splitlines() if line.strip())
+    return tidy(run.stdout)
+
+
+def tidy(text: str) -> str:
+    """Lines that say something: no colours, no stars."""
+    lines = (line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("*"))
 
 
 def kept() -> dict[str, str]:

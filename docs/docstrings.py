@@ -40,8 +40,9 @@ def process(app, what, name, obj, options, lines: list[str]) -> None:
 
 def shorten(app, what, name, obj, options, signature, returns):
     """Listener of `autodoc-process-signature`: measures are what users call them."""
-    measure = "Measure('dx', subdomain_id='everywhere')"
-    return (signature or "").replace(measure, "dx"), returns
+    if not signature:
+        return None
+    return signature.replace("Measure('dx', subdomain_id='everywhere')", "dx"), returns
 
 
 def setup(app) -> dict[str, bool]:

@@ -23,7 +23,7 @@ the code, and an answer known beforehand that the tests check. They run as they 
 
 and leave their pictures and files in `output/NAME`.
 
-:::::{{grid}} 1 2 2 3
+:::::{{grid}} 1 2 2 2
 :gutter: 3
 
 {cards}
@@ -51,8 +51,9 @@ def cells(path: Path) -> list[tuple[str, str]]:
 
 
 def pictures(name: str) -> list[Path]:
-    """The pictures of a demo: `NAME.webp`, and `NAME-2.webp` and so on."""
-    return sorted(p for p in IMAGES.glob(f"{name}*") if p.stem.split("-")[0] == name)
+    """The pictures of a demo: `NAME.webp`, then `NAME-2.webp` and so on."""
+    found = (p for p in IMAGES.glob(f"{name}*") if p.stem.split("-")[0] == name)
+    return sorted(found, key=lambda p: (len(p.stem), p.stem))
 
 
 def page(name: str) -> tuple[str, str, str]:
@@ -60,15 +61,20 @@ def page(name: str) -> tuple[str, str, str]:
     parts = cells(DEMOS / f"{name}.py")
     first = parts[0][1]
     title, _, text = first.partition("\n")
-    seen = next((p for p in text.split("\n\n") if p.startswith("**What you see.**")), text)
-    words = seen.removeprefix("**What you see.**").split(".")[0].strip() + "."
+    words = _first_sentence(text)
     shown = [f"```{{image}} ../images/{p.name}\n:class: plate\n```" for p in pictures(name)]
-    body = [title, *shown, text]
+    body = [title, *shown[:1], text]
     body += [
         source if kind == "markdown" else f"```python\n{source}\n```" for kind, source in parts[1:]
     ]
-    body += [f"---\nThe whole script: {{download}}`{name}.py <../../demos/{name}.py>`."]
+    script = f"{{download}}`{name}.py <../../demos/{name}.py>`"
+    body += [*shown[1:], f"---\n\nThe whole script: {script}."]
     return title.removeprefix("# "), words, "\n\n".join(body) + "\n"
+
+
+def _first_sentence(text: str) -> str:
+    sentence = re.search(r"\*\*What you see\.\*\*\s+(.+?\.)(\s|$)", text, re.DOTALL)
+    return " ".join(sentence[1].split()) if sentence else ""
 
 
 def names() -> list[str]:
