@@ -35,7 +35,8 @@ docs: .venv/.docs ## the pages, in docs/_build
 	$(CACHE) python -m sphinx -W --keep-going docs docs/_build
 
 bench: .venv/.env ## time per step, and where it goes
-	$(CACHE) python tests/bench.py
+	$(CACHE) python tests/benchmarks/step.py
+	$(CACHE) python tests/benchmarks/pfhub7a.py
 
 claims: .venv/.env ## measure the claims that need minutes, rewrite docs/claims.md
 	$(CACHE) python docs/claims.py

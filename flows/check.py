@@ -128,9 +128,9 @@ def _differentiable(flow: Flow) -> Iterator[Finding]:
     scale = max(
         1e-12, *(flow.mesh.comm.allreduce(np.abs(s).max(initial=0), MPI.MAX) for s in state)
     )
-    variation = [fem.assemble_vector(fem.form(variation(flow.functional, u))) for u in flow.states]
+    forces = [fem.assemble_vector(fem.form(variation(flow.functional, u))) for u in flow.states]
     slope = flow.mesh.comm.allreduce(
-        sum(float(b.array @ w) for b, w in zip(variation, waves, strict=True))
+        sum(float(b.array @ w) for b, w in zip(forces, waves, strict=True))
     )
     energies = []
     h = 1e-4 * scale

@@ -15,11 +15,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from flows.solver import Solver
+
 import numpy as np
 from dolfinx import fem
 from dolfinx.fem import petsc as fempetsc
-
-from flows.solver import Solver
 
 SPENT: dict[str, float] = defaultdict(float)
 RUNNING: set[str] = set()
