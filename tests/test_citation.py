@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import flows
-from flows.cite import FOUNDATION, bibliography, citation
+from flows.cite import FOUNDATION, bibliography
 
 import pytest
 import ufl
@@ -21,13 +21,13 @@ def u():
 
 
 def keys(flow):
-    return re.findall(r"^@\w+\{([^,]+),", citation(flow), re.MULTILINE)
+    return re.findall(r"^@\w+\{([^,]+),", flows.citation(flow), re.MULTILINE)
 
 
 def test_every_flow_cites_flows_dolfinx_and_petsc(u):
     flow = flows.GradientFlow(flows.energy.dirichlet(u), u, flows.L2())
     assert keys(flow)[: len(FOUNDATION)] == list(FOUNDATION)
-    assert f"Version {flows.__version__}" in citation(flow)
+    assert f"Version {flows.__version__}" in flows.citation(flow)
 
 
 @pytest.mark.parametrize(
