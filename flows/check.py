@@ -51,11 +51,13 @@ def check(flow: Flow) -> list[Finding]:
     Returns:
         The findings, equal on all ranks; ``print(*findings, sep="\n")`` shows them.
     """
-    before = flow.snapshot()
-    try:
-        return [finding for test in _TESTS for finding in test(flow)]
-    finally:
-        flow.restore(before)
+    before, findings = flow.snapshot(), []
+    for test in _TESTS:
+        try:
+            findings += test(flow)
+        finally:
+            flow.restore(before)
+    return findings
 
 
 def _wave(f: fem.Function, k: int) -> np.ndarray:
