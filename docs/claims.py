@@ -79,9 +79,9 @@ def measure(command: list[str]) -> str:
 
 
 def tidy(text: str) -> str:
-    """Lines that say something: no colours, no stars."""
+    """Lines that say something: no colours, no stars, no report of Gmsh on the file it wrote."""
     lines = (line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("*"))
+    return "\n".join(line for line in lines if line and not re.match(r"\*| Step File", line))
 
 
 def kept() -> dict[str, str]:
