@@ -145,8 +145,9 @@ def test_meshes_that_are_none(tmp):
 
 
 def test_runs_that_are_none(flow):
-    refused("needs an end", lambda: flows.evolve(flow))
-    refused("lies before the time of the flow", lambda: flows.evolve(flow, until=-1.0))
+    refused("needs a time step", lambda: flows.evolve(flow, 1.0))
+    refused("needs an end", lambda: flows.evolve(flow, tau=0.1))
+    refused("lies before the time of the flow", lambda: flows.evolve(flow, -1.0, 0.1))
     refused("give a positive number, Fixed", lambda: flows.evolve(flow, 1.0, "fast"))
 
 
