@@ -68,11 +68,12 @@ class Look:
 
 @dataclass
 class Film:
-    """What the frames of a film share: a look, a size, and ranges that only grow."""
+    """What the frames of a film share: a look, a size, cameras, and ranges that only grow."""
 
     look: Look
     size: tuple[int, int] | None = None
     ranges: dict[Any, Any] = field(default_factory=dict)
+    cameras: dict[Any, Any] = field(default_factory=dict)
 
     def grow(self, key: Any, low: Any, high: Any) -> Any:
         """The range of all frames so far, under a key."""

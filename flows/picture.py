@@ -247,7 +247,8 @@ def _compose(panels: Sequence[Panel], film: Film, path: PathLike | None) -> Imag
     colour(panels, film)
     frames = ["all" if look.share else i for i, _ in enumerate(panels)]
     for i, (panel, frame) in enumerate(zip(panels, frames, strict=True)):
-        panel.camera = camera(panel, look)
+        # A body that shrinks must not be seen from another side: the first panel decides.
+        panel.camera = film.cameras.setdefault((frame, panel.flat), camera(panel, look))
         panel.lit = not panel.flat or bool(look.warp)
         panel.layers = [] if panel.line else layers(panel, look)
         x = np.vstack([data.points for data, _ in panel.layers] or [np.eye(3)]) @ panel.camera.T
