@@ -1,14 +1,21 @@
 r"""Docstrings are Google style with MyST inside: `$...$`, `$$...$$`, ``{role}`text` ``.
 
-Autodoc hands them to docutils as reStructuredText; here these three get its spelling.
+Autodoc hands them to docutils as reStructuredText; here these get its spelling.
 """
 
 import re
 
+import flows
+
+from sphinx.util import logging
+
+log = logging.getLogger(__name__)
 _CODE = r"(``.+?``)"
 _INLINE = (
     (re.compile(r"(?<![\\$])\$(?!\s)([^$]+?)(?<!\s)\$"), r":math:`\1`"),
     (re.compile(r"\{([a-z:]+)\}`([^`]+)`"), r":\1:`\2`"),
+    # A bare name is meant wherever it lives: `flows.plot` is that of `flows.picture`.
+    (re.compile(r":(func|class|meth|exc):`(\w+)`"), r":\1:`.\2`"),
 )
 _DISPLAY = re.compile(r"^([ \t]*)\$\$\s*(.+?)\s*\$\$", re.MULTILINE | re.DOTALL)
 
@@ -45,9 +52,18 @@ def shorten(app, what, name, obj, options, signature, returns):
     return signature.replace("Measure('dx', subdomain_id='everywhere')", "dx"), returns
 
 
+def complete(app, env) -> None:
+    """Listener of `env-check-consistency`: what is public is in the reference."""
+    documented = env.domains["py"].objects
+    for name in flows.__all__:
+        if f"flows.{name}" not in documented:
+            log.warning("flows.%s is public, but on none of the pages of docs/api", name)
+
+
 def setup(app) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     # Before napoleon, which turns sections into directives.
     app.connect("autodoc-process-docstring", process, priority=100)
     app.connect("autodoc-process-signature", shorten)
+    app.connect("env-check-consistency", complete)
     return {"parallel_read_safe": True}
