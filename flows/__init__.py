@@ -21,7 +21,7 @@ from flows.flow import StepFailed, StepReport
 from flows.metric import L2, Dissipation, HMinus1, Onsager
 from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
-from flows.picture import animate, curves, plot
+from flows.picture import animate, curves, plot, snapshot
 from flows.recorder import Recorder, reaction
 from flows.scheme import AVF, BDF2, MinimizingMovement
 from flows.weak import WeakFlow
@@ -70,6 +70,7 @@ __all__ = [
     "plot",
     "reaction",
     "save",
+    "snapshot",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -42,8 +42,8 @@ def allen_cahn(domain: Any, *, eps: float, **options: Any) -> GradientFlow:
 
     $$ \varepsilon\, \dot u = \varepsilon \Delta u - \varepsilon^{-1} (u^3 - u) $$
 
-    Interfaces move by their mean curvature, $V = -H$, in the time of the equation, up to
-    $O(\varepsilon^2)$: a circle obeys $R^2 = R_0^2 - 2t$.
+    The equation of {cite}`allen1979`. Interfaces move by their mean curvature, $V = -H$, in the
+    time of the equation, up to $O(\varepsilon^2)$: a circle obeys $R^2 = R_0^2 - 2t$.
 
     Args:
         domain: Mesh (P1) or function space; cells of size ``eps / 4`` (P1) or ``eps`` (P2).
@@ -61,6 +61,8 @@ def cahn_hilliard(domain: Any, *, eps: float, mobility: Any = 1.0, **options: An
 
     $$ \dot u = \nabla\cdot(m \nabla \mu), \qquad
        \mu = -\varepsilon \Delta u + \varepsilon^{-1} (u^3 - u) $$
+
+    The equation of {cite}`cahn1958`: the mean of $u$ is conserved, exactly.
 
     Args:
         domain: Mesh (P1) or function space.
@@ -98,7 +100,8 @@ def mean_curvature(mesh: Any, **options: Any) -> SurfaceFlow:
 
     $$ V = -H $$
 
-    A sphere shrinks by $R^2 = R_0^2 - 4t$, a closed plane curve loses area at the rate $2\pi$.
+    A sphere shrinks by $R^2 = R_0^2 - 4t$, a closed plane curve loses area at the rate $2\pi$;
+    convex bodies become round and vanish {cite}`huisken1984`.
 
     Args:
         mesh: A closed surface of triangles in space, or a closed polygon of intervals in the

@@ -131,7 +131,9 @@ class HMinus1(Metric):
 class Onsager(Metric):
     r"""A metric by its dual dissipation potential, the user's own form.
 
-    $$ \langle \dot u, \eta \rangle = D_\xi \psi^*(u; \xi)[\eta], \qquad \xi = -DE(u). $$
+    $$ \langle \dot u, \eta \rangle = D_\xi \psi^*(u; \xi)[\eta], \qquad \xi = -DE(u), $$
+
+    in the form of {cite}`onsager1931`.
 
     Args:
         dual: Maps the force (a function in the space of the state, or a tuple of them) to the form

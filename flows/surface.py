@@ -150,8 +150,8 @@ class SurfaceFlow(GradientFlow):
     $$ X_{k+1} = \operatorname*{argmin}_X\; \tfrac12 \int_{\Gamma_k} |\nabla X|^2
        + \frac{1}{2\tau} d(X, \mathrm{id})^2. $$
 
-    The model energy lies above the area of the new surface and equals it at the identity, so the
-    certificate holds for the area itself: $A_{k+1} + d^2/(2\tau) \le A_k$.
+    Up to a constant, the model energy lies above the area (length) of the new surface (curve) and
+    equals it at the identity, so the certificate holds for it: $A_{k+1} + d^2/(2\tau) \le A_k$.
 
     Args:
         mesh: A closed triangulated surface or a closed polygon.
