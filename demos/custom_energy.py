@@ -37,7 +37,10 @@ from mpi4py import MPI
 from ufl import dx, grad, inner
 
 comm = MPI.COMM_WORLD
-options = argparse.ArgumentParser(description="Swift-Hohenberg and phase-field crystal.")
+options = argparse.ArgumentParser(
+    description="Swift-Hohenberg and phase-field crystal.", add_help=False
+)
+options.add_argument("--help", action="help")  # PETSc options may begin with -h
 options.add_argument("--waves", type=float, default=8, help="side of the square in wavelengths")
 options.add_argument("--cells", type=float, default=6, help="quadratic cells in a wavelength")
 options.add_argument("--until", type=float, default=400.0, help="final time")

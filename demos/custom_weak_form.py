@@ -33,7 +33,10 @@ from mpi4py import MPI
 from ufl import TestFunction, dx, grad, inner
 
 comm = MPI.COMM_WORLD
-options = argparse.ArgumentParser(description="The complex Ginzburg-Landau equation.")
+options = argparse.ArgumentParser(
+    description="The complex Ginzburg-Landau equation.", add_help=False
+)
+options.add_argument("--help", action="help")  # PETSc options may begin with -h
 options.add_argument("--n", type=int, default=96, help="squares along a side of the domain")
 options.add_argument("--until", type=float, default=100.0, help="final time of the spirals")
 args = options.parse_known_args()[0]
@@ -49,10 +52,9 @@ def ginzburg_landau(domain, degree):
     V = fem.functionspace(domain, ("Lagrange", degree))
     W = V.clone()
     p, q, p0, q0 = (fem.Function(S, name=s) for S, s in zip((V, W, V, W), "pqPQ", strict=True))
-    tau = fem.Constant(domain, 1.0)
+    tau, v, w = fem.Constant(domain, 1.0), TestFunction(V), TestFunction(W)
     mp, mq = (p + p0) / 2, (q + q0) / 2
     size = mp**2 + mq**2
-    v, w = TestFunction(V), TestFunction(W)
     residual = (
         ((p - p0) / tau - mp + size * (mp - c * mq)) * v * dx
         + inner(grad(mp - b * mq), grad(v)) * dx,
@@ -60,9 +62,8 @@ def ginzburg_landau(domain, degree):
         + inner(grad(mq + b * mp), grad(w)) * dx,
     )
     solver = {"ksp_type": "gmres", "pc_type": "bjacobi", "sub_pc_type": "ilu", "snes_rtol": 1e-8}
-    return flows.WeakFlow(
-        residual, (p, q), previous=(p0, q0), tau=tau, petsc_options=solver, name="waves"
-    )
+    old = {"previous": (p0, q0), "tau": tau}
+    return flows.WeakFlow(residual, (p, q), **old, petsc_options=solver, name="waves")
 
 
 def start(flow, A):
@@ -93,8 +94,7 @@ for tau in steps:
     at = flow.state[0].function_space.tabulate_dof_coordinates().T
     errors.append(comm.allreduce(np.abs(A - wave(at, 10.0)).max(), MPI.MAX))
 order = np.polyfit(np.log(steps), np.log(errors), 1)[0]
-lag = comm.bcast(np.angle(A[0] / wave(at, 10.0)[0]))
-frequency = omega - lag / 10.0
+frequency = omega - comm.bcast(np.angle(A[0] / wave(at, 10.0)[0])) / 10.0
 if comm.rank == 0:
     print(f"frequency {frequency:.5f} (exact {omega:.5f}), error {errors[-1]:.1e}, ", end="")
     print(f"order in the time step {order:.3f} (exact 2)")

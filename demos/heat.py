@@ -28,7 +28,10 @@ from dolfinx import fem, mesh
 from mpi4py import MPI
 
 comm = MPI.COMM_WORLD
-options = argparse.ArgumentParser(description="Orders of convergence for the heat equation.")
+options = argparse.ArgumentParser(
+    description="Orders of convergence for the heat equation.", add_help=False
+)
+options.add_argument("--help", action="help")  # PETSc options may begin with -h
 options.add_argument("--levels", type=int, default=4, help="meshes and time steps to compare")
 levels = options.parse_known_args()[0].levels
 output = Path("output/heat")
@@ -76,15 +79,14 @@ in_time = {
 # ## The known answers
 
 promised = {"P1": 2, "P2": 3, "MinimizingMovement": 1, "AVF": 2, "BDF2": 2}
-measured, studies = {}, ({}, {})
-for x, errors, study in ((sizes, in_space, studies[0]), (steps, in_time, studies[1])):
-    for name, values in errors.items():
-        measured[name] = np.polyfit(np.log(x), np.log(values), 1)[0]
-        study[f"{name}: order {measured[name]:.2f}"] = {"size": x, "relative L2 error": values}
+measured, curves = {}, {"mesh size": {}, "time step": {}}
+studies = zip(curves.items(), (sizes, steps), (in_space, in_time), strict=True)
+for (label, lines), x, study in studies:
+    for name, errors in study.items():
+        measured[name] = np.polyfit(np.log(x), np.log(errors), 1)[0]
+        lines[f"{name}: order {measured[name]:.2f}"] = {label: x, "relative error": errors}
         if comm.rank == 0:
             print(f"{name}: order {measured[name]:.3f} (exact {promised[name]}), ", end="")
-            print(f"smallest error {values[-1]:.1e}")
-
-look = {"x": "size", "columns": ["relative L2 error"], "log": "xy"}
-flows.curves(studies[0], output / "space.png", title="in the mesh size", **look)
-flows.curves(studies[1], output / "time.png", title="in the time step", **look)
+            print(f"smallest error {errors[-1]:.1e}")
+    picture = output / f"{label.replace(' ', '_')}.png"
+    flows.curves(lines, picture, x=label, columns=["relative error"], log="xy")

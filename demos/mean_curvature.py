@@ -21,8 +21,8 @@
 # **Known answer.** $dA/dt = -\int H^2$ and $dV/dt = -\int H$ for area and volume, and every step
 # is certified: $A_{k+1} + d^2/(2\tau) \le A_k$.
 #
-# Any closed surface will do: `python demos/mean_curvature.py body.stl --h 0.05 --until 0.01` reads
-# the file, meshes it anew with edges of length 0.05, and lets it flow.
+# Any closed surface will do: `python demos/mean_curvature.py --file body.stl --h 0.05 --until 0.01`
+# reads the file, meshes it anew with edges of length 0.05, and lets it flow.
 
 # +
 import argparse
@@ -36,8 +36,11 @@ from mpi4py import MPI
 from ufl import dx
 
 comm = MPI.COMM_WORLD
-options = argparse.ArgumentParser(description="Mean curvature flow of any closed surface.")
-options.add_argument("file", nargs="?", type=Path, help="a surface or a solid, else a flange")
+options = argparse.ArgumentParser(
+    description="Mean curvature flow of any closed surface.", add_help=False
+)
+options.add_argument("--help", action="help")  # PETSc options may begin with -h
+options.add_argument("--file", type=Path, help="a closed surface or a solid, else a flange")
 options.add_argument("--h", type=float, help="edge length of a new mesh")
 options.add_argument("--until", type=float, default=0.024, help="final time")
 args = options.parse_known_args()[0]
@@ -87,7 +90,7 @@ numbers = flows.Recorder(output / "run.csv", H=H * dx, volume=lambda flow: flow.
 history = flows.evolve(
     flow,
     args.until,
-    flows.Adaptive(args.until / 300, tolerance=3e-4),
+    flows.Adaptive(args.until / 100, tolerance=3e-4),
     times=times,
     observers=[keep, numbers, flows.Writer(output / "series.pvd"), flows.Progress()],
 )

@@ -36,10 +36,13 @@ from mpi4py import MPI
 from ufl import dx, grad, inner
 
 comm = MPI.COMM_WORLD
-options = argparse.ArgumentParser(description="Allen-Cahn and Cahn-Hilliard from one energy.")
-options.add_argument("--h", type=float, default=1 / 100, help="mesh size")
-options.add_argument("--eps", type=float, default=0.02, help="width of the interfaces")
-options.add_argument("--until", type=float, default=0.01, help="final time")
+options = argparse.ArgumentParser(
+    description="Allen-Cahn and Cahn-Hilliard from one energy.", add_help=False
+)
+options.add_argument("--help", action="help")  # PETSc options may begin with -h
+options.add_argument("--h", type=float, default=1 / 96, help="mesh size")
+options.add_argument("--eps", type=float, default=0.025, help="width of the interfaces")
+options.add_argument("--until", type=float, default=0.016, help="final time")
 args = options.parse_known_args()[0]
 output = Path("output/one_energy_two_metrics")
 output.mkdir(parents=True, exist_ok=True)

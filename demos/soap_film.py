@@ -32,7 +32,10 @@ from dolfinx import fem, mesh
 from mpi4py import MPI
 
 comm = MPI.COMM_WORLD
-options = argparse.ArgumentParser(description="Graph area in two metrics, to Scherk's surface.")
+options = argparse.ArgumentParser(
+    description="Graph area in two metrics, to Scherk's surface.", add_help=False
+)
+options.add_argument("--help", action="help")  # PETSc options may begin with -h
 options.add_argument("--h", type=float, default=0.08, help="mesh size")
 options.add_argument("--until", type=float, default=40.0, help="final time")
 args = options.parse_known_args()[0]
