@@ -6,7 +6,7 @@ import sys
 
 import flows
 from flows import saddle
-from flows.solver import Options
+from flows.options import Options
 
 import numpy as np
 import pytest

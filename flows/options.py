@@ -1,0 +1,98 @@
+"""PETSc options: which solver a step gets by default, and who may override it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from dolfinx import fem
+from petsc4py import PETSc
+
+__all__ = ["Options", "preset"]
+
+
+class Options:
+    """PETSc options of one solver: defaults < ``petsc_options`` < command line.
+
+    They stand in PETSc's database only while the solver runs: sub-solvers made late (multigrid
+    levels, field splits) find them, and other solvers do not.
+    """
+
+    def __init__(self, prefix: str, *layers: Mapping[str, Any]) -> None:
+        self.prefix = prefix
+        self._database = PETSc.Options(prefix)
+        merged = {key: value for layer in layers for key, value in layer.items()}
+        # The database holds what came from the command line and from PETSC_OPTIONS: it wins.
+        self._mine = {k: v for k, v in merged.items() if not self._database.hasName(k)}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._mine or self._database.hasName(key)
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Lend the options to the database."""
+        for key, value in self._mine.items():
+            self._database[key] = value
+        try:
+            yield
+        finally:
+            for key in self._mine:
+                del self._database[key]
+
+
+def direct(*, symmetric: bool) -> dict[str, Any]:
+    """A direct solver; MUMPS, or PETSc's own Cholesky in one process."""
+    factor = {"ksp_type": "preonly", "pc_type": "cholesky" if symmetric else "lu"}
+    return factor | {
+        "pc_factor_mat_solver_type": "mumps",
+        "mat_mumps_icntl_14": 100,  # saddle systems fill in more than MUMPS expects
+        "mat_mumps_icntl_24": 1,  # null pivots
+    }
+
+
+def nested_dissection() -> dict[str, Any]:
+    """PETSc's own sparse Cholesky in one process: the cheapest solves in the plane."""
+    return {
+        "ksp_type": "preonly",
+        "pc_type": "cholesky",
+        "pc_factor_mat_ordering_type": "nd",
+    }
+
+
+KRYLOV = {
+    "ksp_type": "cg",
+    "ksp_max_it": 500,
+    "sub_pc_type": "icc",
+    "pc_gamg_threshold": 0.02,
+    "mg_levels_ksp_type": "chebyshev",
+    "mg_levels_pc_type": "jacobi",
+}
+"""Conjugate gradients; :meth:`Solver._choose_preconditioner` decides the rest."""
+
+
+def preset(
+    spaces: Sequence[fem.FunctionSpace],
+    definite: bool,
+    symmetric: bool,
+    *,
+    linear: bool,
+    moving: bool,
+) -> dict[str, Any]:
+    """Options chosen by structure, dimension, size and number of ranks.
+
+    Args:
+        spaces: The spaces of the unknowns.
+        definite: Whether the matrix is symmetric positive definite near a minimiser.
+        symmetric: Whether it is symmetric.
+        linear: Whether the step is linear; then its matrix serves every step of one size ...
+        moving: ... unless the mesh moves.
+    """
+    mesh = spaces[0].mesh
+    size = sum(V.dofmap.index_map.size_global * V.dofmap.index_map_bs for V in spaces)
+    dim, alone = mesh.topology.dim, mesh.comm.size == 1
+    if not definite:
+        return direct(symmetric=symmetric)
+    if dim == 1 or size < (3e5 if linear and not moving and dim == 2 else 5e3):
+        return nested_dissection() if alone else direct(symmetric=True)
+    return KRYLOV | {"ksp_rtol": 1e-10 if linear else 1e-3}
