@@ -116,5 +116,5 @@ start(flow, vortices)
 panels = []
 for t in args.until * np.array([0.1, 0.4, 1.0]):
     flows.evolve(flow, t, 0.5, observers=[flows.Progress()])
-    panels += flows.picture.snapshot(flow, "p")
+    panels += flows.snapshot(flow, "p")
 flows.plot(panels, output / "spirals.png", share=True)

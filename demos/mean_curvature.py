@@ -82,7 +82,7 @@ pictures = []
 
 def keep(flow):
     if np.isclose(flow.time, times).any():
-        pictures.extend(flows.picture.snapshot(flow))
+        pictures.extend(flows.snapshot(flow))
 
 
 H = flow.surface.curvature

@@ -66,7 +66,7 @@ KRYLOV = {
     "sub_pc_type": "icc",
     "pc_gamg_threshold": 0.02,
     "mg_levels_ksp_type": "chebyshev",
-    "mg_levels_pc_type": "jacobi",
+    "mg_levels_pc_type": "pbjacobi",  # by nodes: normals are stiffer than tangents
 }
 """Conjugate gradients; :meth:`Solver._choose_preconditioner` decides the rest."""
 

@@ -208,7 +208,7 @@ class SurfaceFlow(GradientFlow):
         after = self.surface.cell_normals()
         turned = int(np.count_nonzero((before * after).sum(axis=1) <= 0))
         if self.mesh.comm.allreduce(turned, MPI.SUM):
-            raise SolveFailed("a cell of the surface turns over")
+            raise SolveFailed("a cell of the surface turns over: a neck or a hole may be closing")
 
     def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
         if after < 0.5 * before:
