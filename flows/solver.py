@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakMethod
 
 from flows.forms import compiled, depends_on
 from flows.options import Options, preset
@@ -23,6 +24,12 @@ _KSP_REASONS = {v: k for k, v in vars(PETSc.KSP.ConvergedReason).items() if isin
 
 class SolveFailed(RuntimeError):
     """A nonlinear or linear solve did not converge; the message gives PETSc's reason."""
+
+
+def _weak(method: Any) -> Any:
+    """A callback that does not keep its owner alive: Python cannot see a cycle through PETSc."""
+    alive = WeakMethod(method)
+    return lambda *args: alive()(*args)
 
 
 class Solver:
@@ -116,8 +123,8 @@ class Solver:
         snes = PETSc.SNES().create(self.comm)
         snes.setOptionsPrefix(prefix)
         self.A.setOptionsPrefix(prefix)
-        snes.setFunction(self._residual, self.b)
-        snes.setJacobian(self._jacobian, self.A)
+        snes.setFunction(_weak(self._residual), self.b)
+        snes.setJacobian(_weak(self._jacobian), self.A)
         with self.options():
             snes.setFromOptions()
             self.A.setFromOptions() if self.A.type != "nest" else None

@@ -1,8 +1,10 @@
 """Options have an order, solvers do not disturb each other, elimination is factorisation."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import flows
 from flows import saddle
@@ -99,6 +101,18 @@ def test_an_error_of_petsc_is_a_failed_step():
     with pytest.raises(flows.StepFailed, match=r"PETSc error \d+ in the solve"):
         flow.step(0.1)
     assert np.array_equal(nodal(flow.state), start)
+
+
+def test_a_flow_that_is_gone_leaves_nothing_behind():
+    # Each flow holds matrices and some twenty communicators, of which MPI has 2048.
+    for build in (flows.heat, lambda V: flows.cahn_hilliard(V, eps=0.1)):
+        flow = build(V)
+        flow.state.interpolate(waves(1))
+        flow.step(1e-4)
+        traces = [weakref.ref(part) for part in (flow, flow.solver, flow.state)]
+        del flow
+        gc.collect()
+        assert [trace() for trace in traces] == [None, None, None]
 
 
 def microstructure(monkeypatch, small, **options):
