@@ -255,7 +255,7 @@ def test_a_path_that_cannot_be_written_is_refused_on_every_rank_before_any_work(
     }
     flow = heat()
     with pytest.raises(OSError, match="Cannot write"):
-        flows.evolve(flow, 1.0, observers=[kinds.get(path.suffix, flows.Writer)(path)])
+        flows.evolve(flow, 1.0, TAU, observers=[kinds.get(path.suffix, flows.Writer)(path)])
     assert flow.time == 0
 
 
