@@ -67,6 +67,7 @@ if args.file is None:
         gmsh.clear()
         gmsh.open(str(output / "flange.step"))
         gmsh.option.setNumber("Mesh.MeshSizeMax", args.h / 2)
+        gmsh.option.setNumber("Mesh.Binary", 1)
         gmsh.model.mesh.generate(2)
         gmsh.write(str(args.file))
         gmsh.finalize()

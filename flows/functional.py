@@ -169,7 +169,7 @@ class StepFunctional:
                 residual[self.fields.index(mu)] += load
                 work += ufl.action(load, mu)
             else:  # a force, in the row of the state
-                residual[i] -= load
+                residual[i] -= _retest(load, ufl.TestFunction(u.function_space))
                 work += _retest(load, u - old[i])
         self.residual, self.work = residual, work
 
