@@ -28,7 +28,7 @@ class SolveFailed(RuntimeError):
 
 def _weak(method: Any) -> Any:
     """A callback that does not keep its owner alive: Python cannot see a cycle through PETSc."""
-    alive = WeakMethod(method)
+    alive: Any = WeakMethod(method)
     return lambda *args: alive()(*args)
 
 
