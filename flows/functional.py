@@ -109,8 +109,7 @@ class StepFunctional:
 
     def find_rates(self, stencil: Stencil) -> None:
         """The forces of the rates: linear in them, so a recursion over the steps of the scheme."""
-        ratio = -stencil.frozen[1]
-        carry = ratio / (1 + ratio)
+        carry = stencil.ratio / (1 + stencil.ratio)
         for block in self.blocks:
             for rate, mu in zip(block.rates, block.potentials, strict=True):
                 rate.x.array[:] = (carry * rate.x.array - mu.x.array) / stencil.alpha

@@ -85,7 +85,6 @@ class GradientFlow(Flow):
             raise ValueError("The energy does not depend on the state: use the same Function.")
         scheme = scheme or MinimizingMovement()
         self.scheme = scheme.exact_for(degree) if isinstance(scheme, AVF) else scheme
-        self._exact = degree < np.inf
         self.order = self.scheme.order
         self.functional = energy
         self._energy = fem.form(energy)
@@ -97,6 +96,7 @@ class GradientFlow(Flow):
             None if zero(form) else fem.form(form)
             for form in (self._step.movement, self._step.dissipation, self._step.work)
         )
+        self._lawful = self.scheme.lawful(degree, self._step.varies)
         self._past_tau = self._past_movement = 0.0
         self.solver = Solver(
             self._step.residual,
@@ -237,23 +237,16 @@ class GradientFlow(Flow):
         change = after - before - (integrate(self._work) if self._work else 0.0)
         change -= self._boundary_work()
         allowed = ROUNDING * (abs(before) + abs(after)) + 1e-15 * self._scale
-        if isinstance(self.scheme, AVF):
-            if not self._exact:
-                return change, allowed
-            defect = change + integrate(self._dissipation)
-            return defect, allowed
-        if self.scheme.steps == 1 or stencil.alpha == 1.0:
-            return change + movement, allowed
-        if self._step.varies:
+        if not self._lawful:
             return change, allowed
-        ratio = -stencil.frozen[1]
-        return change + movement / 2 - ratio / (1 + ratio) * self._past_movement, allowed
+        dissipation = integrate(self._dissipation) if self.scheme.identity else 0.0
+        past, ratio = self._past_movement, stencil.ratio
+        return self.scheme.defect(change, movement, dissipation, past, ratio), allowed
 
     def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
         if not np.isfinite(after):
             raise SolveFailed("the energy of the new state is not a number")
-        identity = isinstance(self.scheme, AVF) and self._exact
-        excess = abs(defect) if identity else defect
+        excess = abs(defect) if self._lawful and self.scheme.identity else defect
         if excess <= allowed or excess <= allowed + self._slack():
             return
         raise SolveFailed(

@@ -33,11 +33,13 @@ class Stencil:
         alpha: The effective step is ``tau / alpha``.
         base: Weights of the last state and the one before in the base point.
         frozen: Weights of the last state and the one before where the metric is frozen.
+        ratio: The step over the last step, if the step uses the last one; else 0.
     """
 
     alpha: float = 1.0
     base: tuple[float, float] = (1.0, 0.0)
     frozen: tuple[float, float] = (1.0, 0.0)
+    ratio: float = 0.0
 
 
 class Scheme(ABC):
@@ -46,10 +48,12 @@ class Scheme(ABC):
     Attributes:
         order: Order of convergence in the time step.
         steps: Number of past states that a step needs.
+        identity: Whether its energy law is an identity, not an inequality.
     """
 
     order: int = 1
     steps: int = 1
+    identity: bool = False
 
     def stencil(self, ratio: float | None) -> Stencil:
         """Coefficients for ``tau = ratio * (last tau)``; ``None`` when there is no last step."""
@@ -70,6 +74,29 @@ class Scheme(ABC):
     def time(self, t: float, tau: float) -> float:
         """The time at which sources and moving energies are evaluated."""
         return t + tau
+
+    def lawful(self, degree: float, varies: bool) -> bool:
+        """Whether the scheme has an energy law; without one the energy must fall, no more.
+
+        Args:
+            degree: Degree of the energy as a polynomial in the state.
+            varies: Whether the metric depends on the state.
+        """
+        return True
+
+    def defect(
+        self, change: float, movement: float, dissipation: float, past: float, ratio: float
+    ) -> float:
+        r"""Left-hand side of the energy law: not positive, or zero for an identity.
+
+        Args:
+            change: Change of the energy less the work of sources and boundary values.
+            movement: $d^2/(2\tau)$ of the step.
+            dissipation: $d^2/\tau$ of the step, if the law is an identity.
+            past: Movement of the step before.
+            ratio: The ``ratio`` of the step's stencil.
+        """
+        return change + movement
 
     @abstractmethod
     def error_constant(self, ratio: float) -> float:
@@ -107,6 +134,7 @@ class AVF(Scheme):
 
     points: int | None = None
     order = 2
+    identity = True
 
     @override
     def gradient(self, variation: ufl.Form, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
@@ -128,6 +156,16 @@ class AVF(Scheme):
         if self.points is not None or math.isinf(degree):
             return self
         return AVF(points=max(1, math.ceil(degree / 2)))
+
+    @override
+    def lawful(self, degree: float, varies: bool) -> bool:
+        return degree <= 2 * (self.points or 4)
+
+    @override
+    def defect(
+        self, change: float, movement: float, dissipation: float, past: float, ratio: float
+    ) -> float:
+        return change + dissipation
 
     @override
     def place(self, u: Any, v: Any) -> Any:
@@ -171,7 +209,19 @@ class BDF2(Scheme):
             return Stencil()
         alpha = (1 + 2 * ratio) / (1 + ratio)
         past = -(ratio**2) / (1 + ratio)
-        return Stencil(alpha, ((1 + ratio) / alpha, past / alpha), (1 + ratio, -ratio))
+        return Stencil(alpha, ((1 + ratio) / alpha, past / alpha), (1 + ratio, -ratio), ratio)
+
+    @override
+    def lawful(self, degree: float, varies: bool) -> bool:
+        return not varies
+
+    @override
+    def defect(
+        self, change: float, movement: float, dissipation: float, past: float, ratio: float
+    ) -> float:
+        if not ratio:
+            return change + movement
+        return change + movement / 2 - ratio / (1 + ratio) * past
 
     @override
     def error_constant(self, ratio: float) -> float:
