@@ -36,6 +36,7 @@ docs: .venv/.docs ## the pages, in docs/_build
 
 bench: .venv/.env ## time per step, and where it goes
 	$(CACHE) python tests/benchmarks/step.py
+	$(CACHE) python tests/benchmarks/cahn_hilliard.py
 	$(CACHE) python tests/benchmarks/pfhub7a.py
 
 claims: .venv/.env ## measure the claims that need minutes, rewrite docs/claims.md

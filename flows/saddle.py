@@ -22,7 +22,7 @@ from petsc4py import PETSc
 
 __all__ = ["Elimination"]
 
-SMALL = 30_000
+SMALL = 15_000
 """Below this number of vertices a sparse factorisation is cheaper."""
 
 CYCLE = {
