@@ -197,7 +197,7 @@ class _AdaptivePace(Pace):
         # past is short the estimate of order 1 serves.
         full = used == self.order + 1
         ratio = tau / (times[-1] - times[-2])
-        constant = flow.scheme.error_constant(ratio) if full else 1 / 2
+        constant = flow.error_constant(ratio) if full else 1 / 2
         reach = math.prod((flow.time - t) / tau for t in times) / math.factorial(used)
         return float(constant / (constant + reach)) * _largest(flow.mesh.comm, gaps) / self.scale
 

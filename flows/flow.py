@@ -138,6 +138,14 @@ class Flow(ABC):
         self.time = self.report.t
         return self.report
 
+    def error_constant(self, ratio: float) -> float:
+        r"""The $C$ of the local error $-C\, \tau^{p+1} u^{(p+1)}$; that of implicit Euler here.
+
+        Args:
+            ratio: The step over the last step.
+        """
+        return 1 / 2
+
     def memory(self) -> dict[str, Any]:
         """Everything that the next step depends on: functions, by reference, and floats."""
         kept: dict[str, Any] = {"time": self.time}

@@ -140,6 +140,10 @@ class GradientFlow(Flow):
         return (*self.states, *self.auxiliary, *self.potentials)
 
     @override
+    def error_constant(self, ratio: float) -> float:
+        return self.scheme.error_constant(ratio)
+
+    @override
     def memory(self) -> dict[str, Any]:
         kept = super().memory()
         for label, functions in (

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from flows import StepFailed, WeakFlow, evolve, mesh
+from flows import Adaptive, StepFailed, WeakFlow, evolve, mesh
 
 import numpy as np
 import pytest
@@ -122,3 +122,22 @@ def test_a_residual_needs_one_test_function():
     for residual in ((u - v) ** 2 * dx, [u * TestFunction(V) * dx] * 2):
         with pytest.raises(ValueError, match="one residual form with one TestFunction"):
             WeakFlow(residual, u, previous=v, tau=tau)
+
+
+def test_adaptive_steps_serve_a_weak_form():
+    # Implicit Euler for u' = -u: the error goes down with the tolerance, as its square root.
+    V = fem.functionspace(mesh.interval(h=0.5), ("Lagrange", 1))
+    errors, counts = [], []
+    for tolerance in (1e-3, 1e-4):
+        u, v = fem.Function(V), fem.Function(V)
+        tau = fem.Constant(V.mesh, default_scalar_type(1.0))
+        residual = (u - v + tau * u) * TestFunction(V) * dx
+        flow = WeakFlow(residual, u, previous=v, tau=tau)
+        u.x.array[:] = 1.0
+        history = evolve(flow, 1.0, Adaptive(1e-4, tolerance=tolerance))
+        assert flow.time == 1.0
+        errors.append(float(np.abs(nodal(u) - np.exp(-1)).max()))
+        counts.append(len(history["t"]))
+    assert 2 < errors[0] / errors[1] < 5
+    assert errors[0] < 2e-2
+    assert counts[0] < counts[1]
