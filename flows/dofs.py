@@ -115,13 +115,13 @@ def recognise(mesh: Any, built: Any, x: Any, ids: Any) -> npt.NDArray[np.int64] 
     near = order[np.searchsorted(ids, mine, sorter=order).clip(max=ids.size - 1)]
     same = np.abs(x[near] - built).max(initial=0) <= tolerance
     if mesh.comm.allreduce(same, MPI.LAND):
-        return near  # type: ignore[no-any-return]
+        return np.asarray(near)
     from scipy.spatial import cKDTree  # slow to import, and seldom needed
 
     distance, near = cKDTree(x).query(built, k=[1, 2])
     same = (distance[:, 0] <= tolerance).all() and (distance[:, 1] > tolerance).all()
     if mesh.geometry.index_map().size_global == len(x) and mesh.comm.allreduce(same, MPI.LAND):
-        return near[:, 0]  # type: ignore[no-any-return]
+        return np.asarray(near[:, 0])
     return None
 
 

@@ -13,6 +13,7 @@ from flows.evolution import COLUMNS
 from flows.forms import integrate
 from flows.observe import Observer, numbers
 from flows.ranks import make_way, on_root
+from flows.solver import conditions_by_space
 
 import numpy as np
 import ufl
@@ -135,9 +136,9 @@ def reaction(bc: fem.DirichletBC) -> Callable[[Any], float]:
     def measure(flow: Any) -> float:
         if flow.report is None:
             return math.nan
-        spaces = [u.function_space._cpp_object for u in flow.solver.fields]
+        spaces = [u.function_space for u in flow.solver.fields]
         local = 0.0
-        for r, own in zip(flow.solver.residuals(), fem.bcs_by_block(spaces, [bc]), strict=True):
+        for r, own in zip(flow.solver.residuals(), conditions_by_space(spaces, [bc]), strict=True):
             for part in own:
                 rows, owned = part.dof_indices()
                 local += float(np.sum(r[rows[:owned]]))
@@ -147,7 +148,5 @@ def reaction(bc: fem.DirichletBC) -> Callable[[Any], float]:
 
 
 def _functional(f: Any) -> Callable[[Any], float]:
-    if not isinstance(f, ufl.Form):
-        return f  # type: ignore[no-any-return]
-    form = fem.form(f)
-    return lambda flow: integrate(form)
+    form = fem.form(f) if isinstance(f, ufl.Form) else None
+    return lambda flow: float(f(flow) if form is None else integrate(form))

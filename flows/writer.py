@@ -274,7 +274,7 @@ def _next(path: Path, comm: MPI.Comm, since: float | None) -> Path:
             candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
         return candidate
 
-    return comm.bcast(on_root(comm, free))  # type: ignore[no-any-return]
+    return Path(comm.bcast(on_root(comm, free)))
 
 
 _FORMATS = {".pvd": _Pvd, ".bp": _Bp, ".vtkhdf": _VtkHdf}

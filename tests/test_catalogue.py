@@ -143,7 +143,7 @@ def test_graphs_flow_by_mean_curvature_at_order_two(name):
 
 def test_the_flat_flow_carries_an_arc_at_constant_speed():
     # u = ct - sqrt(1 - c^2 x^2)/c: the flux u_x/Q is c x, its divergence the speed c.
-    exact = lambda x, t, m: 0.5 * t - 2 * m.sqrt(1 - x[0] ** 2 / 4)  # noqa: E731
+    exact = lambda x, t, m: 0.5 * t - 2 * m.sqrt(1 - x[0] ** 2 / 4)
     sizes = (4, 8, 16)
     true, nodal = zip(*(graph_error(n, 4, exact, flat=True) for n in sizes), strict=True)
     assert abs(order(sizes, true) + 2) < 0.1, true
@@ -154,7 +154,7 @@ def test_the_flat_flow_carries_an_arc_at_constant_speed():
 
 def test_both_graph_flows_end_in_the_minimal_surface_of_scherk():
     errors, sizes = [], (8, 16)
-    scherk = lambda x, m: m.log(m.cos(x[0])) - m.log(m.cos(x[1]))  # noqa: E731
+    scherk = lambda x, m: m.log(m.cos(x[0])) - m.log(m.cos(x[1]))
     for n in sizes:
         for flat in (True, False):
             domain = rectangle((-1, -1), (1, 1), h=2 / n)

@@ -160,7 +160,7 @@ CASES = [
 def test_a_resumed_run_is_the_run_that_was_never_interrupted(tmp, name, scheme, control):
     path = tmp / "run.h5"
     whole, cut, resumed = (make(name, scheme()) for _ in range(3))
-    watch = lambda label: [flows.Checkpoint(tmp / f"{label}.h5", every=3)]  # noqa: E731
+    watch = lambda label: [flows.Checkpoint(tmp / f"{label}.h5", every=3)]
     history = flows.evolve(whole, steps=8, tau=control, observers=watch("whole"))
     flows.evolve(cut, steps=3, tau=control, observers=watch("run"))
     again = flows.evolve(resumed, steps=5, tau=control, observers=watch("again"), resume=path)

@@ -103,7 +103,7 @@ def test_a_step_with_too_large_an_error_is_taken_back(monkeypatch):
     assert len(tried) == history["t"].size - 1 + len(again)
     assert np.all((np.array(again) > 2.5) & (np.array(again) < 3.2))
     assert history["tau"][(history["t"] > 2.9) & (history["t"] < 3.1)].max() < 0.05
-    force = lambda t, u: -u + 10 * np.exp(-(((t - 3) / 0.05) ** 2))  # noqa: E731
+    force = lambda t, u: -u + 10 * np.exp(-(((t - 3) / 0.05) ** 2))
     end = solve_ivp(force, (0, 4), [1.0], rtol=1e-10, atol=1e-12, max_step=0.01).y[0, -1]
     assert np.abs(nodal(u) - end).max() < 2e-2
 

@@ -128,7 +128,7 @@ def test_allen_cahn_coupled_to_cahn_hilliard():
     flow.step(1e-3)
     (mu,) = flow.potentials
     v = TestFunction(V)
-    well = lambda s: (s**3 - s) / 0.2  # noqa: E731
+    well = lambda s: (s**3 - s) / 0.2
     residuals = (
         0.2 * (eta - old[0]) / 1e-3 * v * dx
         + (0.2 * inner(grad(eta), grad(v)) + (well(eta) + c**2 * eta) * v) * dx,
@@ -211,7 +211,7 @@ def test_moving_boundary_values_enter_the_balance(scheme):
     x = ufl.SpatialCoordinate(domain)[0]
     time = fem.Constant(domain, default_scalar_type(0.0))
     f = 0.5 * (x**2 - x + 2) - time
-    exact = lambda t: lambda x: x[0] + 0.5 * t * (x[0] ** 2 - x[0] + 2)  # noqa: E731
+    exact = lambda t: lambda x: x[0] + 0.5 * t * (x[0] ** 2 - x[0] + 2)
     flow = GradientFlow(
         energy.dirichlet(u),
         u,
