@@ -103,7 +103,9 @@ def curves(
             for ink, (label, h) in zip(LINES * len(histories), histories.items(), strict=False):
                 dots = "o" if len(h[x]) < 12 else None
                 axes.plot(h[x], h[column], color=ink, label=label, marker=dots, markersize=9)
-            axes.set(ylabel=column, **{f"{axis}scale": "log" for axis in log})
+            axes.set(ylabel=column)
+            for axis in log:  # the start, t = 0, is left out and not drawn as a flat line
+                getattr(axes, f"set_{axis}scale")("log", nonpositive="mask")
             axes.grid(color=CLAY, linewidth=0.8)
         all_axes[-1].set_xlabel("time $t$" if x == "t" else x)
         all_axes[0].set_title(title)
