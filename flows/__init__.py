@@ -9,12 +9,13 @@ from flows import _boot  # isort: split
 
 import logging
 
-from flows import energy, mesh
+from flows import diagnostics, energy, mesh, mobility
 from flows.catalogue import allen_cahn, cahn_hilliard, graph_area, heat, mean_curvature
 from flows.check import check
 from flows.checkpoint import load, save
 from flows.cite import citation
 from flows.control import Adaptive, Fixed
+from flows.density import Wasserstein
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import StepFailed, StepReport
@@ -23,7 +24,7 @@ from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
 from flows.picture import animate, curves, plot, snapshot
 from flows.recorder import Recorder, reaction
-from flows.scheme import AVF, BDF2, MinimizingMovement
+from flows.scheme import AVF, BDF2, JKO, ImplicitEuler, MinimizingMovement
 from flows.weak import WeakFlow
 from flows.writer import Writer
 
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AVF",
     "BDF2",
+    "JKO",
     "L2",
     "Adaptive",
     "Checkpoint",
@@ -41,6 +43,7 @@ __all__ = [
     "GradientFlow",
     "HMinus1",
     "History",
+    "ImplicitEuler",
     "MinimizingMovement",
     "Movie",
     "Observer",
@@ -51,6 +54,7 @@ __all__ = [
     "StepFailed",
     "StepReport",
     "Stop",
+    "Wasserstein",
     "WeakFlow",
     "Writer",
     "allen_cahn",
@@ -59,6 +63,7 @@ __all__ = [
     "check",
     "citation",
     "curves",
+    "diagnostics",
     "energy",
     "evolve",
     "graph_area",
@@ -66,6 +71,7 @@ __all__ = [
     "load",
     "mean_curvature",
     "mesh",
+    "mobility",
     "noise",
     "plot",
     "reaction",

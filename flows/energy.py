@@ -8,9 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import ufl
-from ufl import dx, grad, inner, sqrt
+from ufl import dx, grad, inner, ln, sqrt
 
-__all__ = ["area", "dirichlet", "ginzburg_landau", "graph_area"]
+__all__ = [
+    "area",
+    "dirichlet",
+    "entropy",
+    "ginzburg_landau",
+    "graph_area",
+    "internal",
+    "potential",
+]
 
 
 def dirichlet(u: Any, conductivity: Any = 1.0, *, measure: ufl.Measure = dx) -> ufl.Form:
@@ -59,3 +67,54 @@ def area(mesh: Any) -> ufl.Form:
     $$ E(\Gamma) = \int_\Gamma 1. $$
     """
     return ufl.classes.IntValue(1) * dx(mesh)
+
+
+def entropy(rho: Any, *, maximum: Any = None, measure: ufl.Measure = dx) -> ufl.Form:
+    r"""Entropy of a density, or that of particles that exclude each other.
+
+    $$ E(\rho) = \int \rho \log \rho, \qquad
+       E(\rho) = \int \rho \log \frac{\rho}{b} + (b - \rho) \log \frac{b - \rho}{b}. $$
+
+    Args:
+        rho: A density, non-negative.
+        maximum: Bound $b$ of the density, if it has one: a positive number.
+        measure: Where it is integrated.
+    """
+    if maximum is None:
+        return rho * ln(rho) * measure
+    return (rho * ln(rho) + (maximum - rho) * ln(maximum - rho) - maximum * ln(maximum)) * measure
+
+
+def internal(rho: Any, m: float, *, measure: ufl.Measure = dx) -> ufl.Form:
+    r"""Internal energy of a gas with the pressure $\rho^m$.
+
+    $$ E(\rho) = \int \frac{\rho^m}{m - 1} $$
+
+    Args:
+        rho: A density, non-negative.
+        m: Exponent, positive and not 1: slow diffusion above 1, fast diffusion below.
+        measure: Where it is integrated.
+
+    Raises:
+        ValueError: for another exponent.
+    """
+    if m <= 0 or m == 1:
+        raise ValueError(f"m = {m}: the exponent is positive and not 1 (for 1 take the entropy).")
+    if m < 1:
+        return rho**m / (m - 1) * measure
+    # Even, so convex: what Newton's method meets below zero pushes it back.
+    power = rho**m if m % 2 == 0 else abs(rho) ** m
+    return power / (m - 1) * measure
+
+
+def potential(rho: Any, V: Any, *, measure: ufl.Measure = dx) -> ufl.Form:
+    r"""Potential energy of a density.
+
+    $$ E(\rho) = \int V \rho $$
+
+    Args:
+        rho: A density.
+        V: The potential, a UFL expression of the point.
+        measure: Where it is integrated.
+    """
+    return V * rho * measure

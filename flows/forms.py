@@ -7,15 +7,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dolfinx
+import numpy as np
 import ufl
 from dolfinx import fem
+from dolfinx.la import InsertMode
 from ufl.algorithms import expand_derivatives
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 from ufl.algorithms.compute_form_data import compute_form_data
+from ufl.algorithms.analysis import extract_type
 from ufl.corealg.map_dag import map_expr_dag
 from ufl.corealg.multifunction import MultiFunction
+from ufl.corealg.traversal import unique_pre_traversal
 
-__all__ = ["depends_on", "fix_quadrature", "integrate", "polynomial_degree", "substitute", "zero"]
+__all__ = [
+    "VERTEX",
+    "assembled",
+    "compiled",
+    "depends_on",
+    "fix_quadrature",
+    "integrate",
+    "lump",
+    "lumpable",
+    "nodal",
+    "polynomial_degree",
+    "substitute",
+    "zero",
+]
+
+VERTEX = {"quadrature_rule": "vertex", "quadrature_degree": 1}
+"""The vertex rule: with P1 elements it lumps masses, and node by node nothing is coupled."""
 
 
 def zero(form: ufl.Form | None) -> bool:
@@ -54,6 +74,56 @@ def _estimated_degree(form: ufl.Form) -> int:
     )
 
 
+def lumpable(function: Any) -> bool:
+    """Whether the vertex rule suits the elements of a function: P1 on simplices."""
+    element = function.ufl_function_space().ufl_element().basix_element
+    simplex = element.cell_type.name in ("interval", "triangle", "tetrahedron")
+    linear = element.family.name == "P" and element.degree == 1 and not element.discontinuous
+    return simplex and linear
+
+
+def lump(form: ufl.Form, fields: Sequence[fem.Function]) -> ufl.Form:
+    """Take what a functional asks of the values of ``fields``, not of their gradients, at vertices.
+
+    Cell integrals that come with a rule of their own keep it.
+    """
+    integrals = []
+    for integral in form.integrals():
+        free = not {"quadrature_degree", "quadrature_rule"} & integral.metadata().keys()
+        if integral.integral_type() != "cell" or not free:
+            integrals.append(integral)
+            continue
+        for term in _summands(integral.integrand()):
+            lumped = _pointwise(term, fields)
+            metadata = dict(integral.metadata()) | (VERTEX if lumped else {})
+            integrals.append(integral.reconstruct(integrand=term, metadata=metadata))
+    return ufl.Form(integrals)
+
+
+def nodal(form: ufl.Form) -> bool:
+    """Whether the matrix of a bilinear form on P1 functions is diagonal."""
+    return all(
+        integral.metadata().get("quadrature_rule") == "vertex"
+        and _pointwise(integral.integrand(), form.arguments())
+        for integral in form.integrals()
+    )
+
+
+def _summands(e: Any) -> list[Any]:
+    if isinstance(e, ufl.classes.Sum):
+        return [term for operand in e.ufl_operands for term in _summands(operand)]
+    return [e]
+
+
+def _pointwise(e: Any, fields: Sequence[Any]) -> bool:
+    """Whether no derivative of ``fields`` occurs in an expression."""
+    return not any(
+        any(f in fields for f in extract_type(node, ufl.classes.FormArgument))
+        for node in unique_pre_traversal(e)
+        if isinstance(node, ufl.classes.Derivative)
+    )
+
+
 def fix_quadrature(form: ufl.Form, fields: Sequence[fem.Function]) -> ufl.Form:
     r"""Give every integral of a functional one quadrature degree, once and for all.
 
@@ -80,7 +150,8 @@ def fix_quadrature(form: ufl.Form, fields: Sequence[fem.Function]) -> ufl.Form:
                 )
                 if not zero(variation):
                     degrees.append(_estimated_degree(variation))
-            metadata["quadrature_degree"] = max(degrees)
+            # FFCx 0.11 miscompiles a kernel that has a one-point rule beside another rule.
+            metadata["quadrature_degree"] = 2 if max(degrees) == 1 else max(degrees)
         fixed.append(integral.reconstruct(metadata=metadata))
     return ufl.Form(fixed)
 
@@ -145,6 +216,16 @@ def polynomial_degree(form: ufl.Form, fields: Sequence[fem.Function]) -> float:
 def integrate(form: fem.Form) -> float:
     """Assemble a compiled functional over all ranks."""
     return float(form.mesh.comm.allreduce(fem.assemble_scalar(form)))
+
+
+def assembled(form: fem.Form | None, V: fem.FunctionSpace) -> np.ndarray:
+    """Values of a compiled linear form at all local degrees of freedom, ghosts included."""
+    b = fem.create_vector(V)
+    if form is not None:
+        fem.assemble_vector(b.array, form)
+    b.scatter_reverse(InsertMode.add)
+    b.scatter_forward()
+    return b.array
 
 
 def compiled(form: Any) -> Any:

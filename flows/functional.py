@@ -92,8 +92,9 @@ class StepFunctional:
         sources = _per_state(source, states)
         self._derive(energy, sources)
         drift = any(s is not None and depends_on(s, u) for s in sources for u in states)
-        self.conservative = not drift
-        self.convex = not drift and self.fields == states
+        follows = self.varies and scheme.implicit and not scheme.varied
+        self.conservative = not drift and not follows
+        self.convex = self.conservative and self.fields == states
 
     def prepare(self, tau: float, past_tau: float) -> Stencil:
         """Take the present state as the old one, and set the data of a step of size ``tau``."""
@@ -147,6 +148,8 @@ class StepFunctional:
                 dissipation + terms[2],
             )
         self.movement, self.dissipation = (substitute(f, point) for f in (movement, dissipation))
+        if self.scheme.varied:
+            step = substitute(step, point)
 
         now, then = [*states, *self.auxiliary], [*old, *self.old_auxiliary]
         slopes = [self.scheme.gradient(variation(energy, f), now, then) for f in now]
@@ -176,7 +179,8 @@ class StepFunctional:
         """The metric in the step functional, the movement and the dissipation."""
         tau, effective, metric = self.tau, self.effective, block.metric
         probe = [ufl.Coefficient(u.function_space) for u in block.states]
-        psi = as_functional((metric.psi if metric.primal else metric.psi_star)(_one(probe)))
+        potential = metric.psi if metric.primal else metric.psi_star
+        psi = as_functional(potential(_one(probe), _one(block.states)))
         psi = fix_quadrature(psi, probe)
         self.varies |= any(depends_on(psi, u) for u in self.states)
         psi = substitute(psi, held)

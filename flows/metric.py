@@ -16,6 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, override
 
+from flows.forms import VERTEX, lumpable
+from flows.scheme import MinimizingMovement, Scheme
+
 import ufl
 from ufl import grad, inner
 
@@ -43,18 +46,26 @@ class Metric(ABC):
     measure: ufl.Measure = ufl.dx
     """Measure of the pairing of forces with rates; a vertex rule lumps it."""
 
-    def psi(self, rate: Any) -> ufl.Form:
-        """Dissipation potential of a rate (a function, or a tuple of them)."""
+    lumped: bool = False
+    """Whether P1 states are paired, and their energies taken where they can, by the vertex rule."""
+
+    scheme: Scheme = MinimizingMovement()
+    """The time discretisation that suits the metric best."""
+
+    def psi(self, rate: Any, state: Any) -> ufl.Form:
+        """Dissipation potential of a rate at a state (functions, or tuples of them)."""
         raise ValueError(f"{type(self).__name__} has no explicit psi; its step uses psi*.")
 
     @abstractmethod
-    def psi_star(self, force: Any) -> ufl.Form:
-        """Dual dissipation potential of a force (a function, or a tuple of them)."""
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
+        """Dual dissipation potential of a force at a state (functions, or tuples of them)."""
 
     def pairing(self, force: Any, rate: Any) -> ufl.Form:
         """The product of forces and rates."""
         pairs = zip(_each(force), _each(rate), strict=True)
-        return sum((inner(f, r) * self.measure for f, r in pairs), ufl.Form([]))
+        lumps = self.lumped and all(lumpable(f) for f in _each(force))
+        measure = ufl.dx(metadata=VERTEX) if lumps else self.measure
+        return sum((inner(f, r) * measure for f, r in pairs), ufl.Form([]))
 
     def __add__(self, other: Metric) -> Metric:
         if not isinstance(other, Metric):
@@ -67,12 +78,25 @@ class _Sum(Metric):
     first: Metric
     second: Metric
 
-    def psi_star(self, force: Any) -> ufl.Form:
-        return self.first.psi_star(force) + self.second.psi_star(force)
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
+        return self.first.psi_star(force, state) + self.second.psi_star(force, state)
 
     @property
     def measure(self) -> ufl.Measure:
-        return self.second.measure if isinstance(self.first, L2) else self.first.measure
+        return self._main.measure
+
+    @property
+    def lumped(self) -> bool:
+        return self._main.lumped
+
+    @property
+    def scheme(self) -> Scheme:
+        return self._main.scheme
+
+    @property
+    def _main(self) -> Metric:
+        """The metric whose discretisation leads: an L2 metric follows any other."""
+        return self.second if isinstance(self.first, L2) else self.first
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +117,11 @@ class L2(Metric):
     primal = True
 
     @override
-    def psi(self, rate: Any) -> ufl.Form:
+    def psi(self, rate: Any, state: Any) -> ufl.Form:
         return _half(self.weight, rate, self.measure)
 
     @override
-    def psi_star(self, force: Any) -> ufl.Form:
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
         return _half(1 / self.weight, force, self.measure)
 
 
@@ -118,7 +142,7 @@ class HMinus1(Metric):
     measure: ufl.Measure = ufl.dx
 
     @override
-    def psi_star(self, force: Any) -> ufl.Form:
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
         terms = (0.5 * inner(self._flux(grad(f)), grad(f)) * ufl.dx for f in _each(force))
         return sum(terms, ufl.Form([]))
 
@@ -145,7 +169,7 @@ class Onsager(Metric):
     measure: ufl.Measure = ufl.dx
 
     @override
-    def psi_star(self, force: Any) -> ufl.Form:
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
         return self.dual(force)
 
 
@@ -164,11 +188,11 @@ class Dissipation(Metric):
     primal = True
 
     @override
-    def psi(self, rate: Any) -> ufl.Form:
+    def psi(self, rate: Any, state: Any) -> ufl.Form:
         return self.potential(rate)
 
     @override
-    def psi_star(self, force: Any) -> ufl.Form:
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
         raise ValueError(
             "A Dissipation cannot be added to another metric: its psi* is not explicit; "
             "state it as Onsager(psi_star)."

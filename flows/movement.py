@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, override
 
+from flows.coordinate import Coordinate, guard, natural
 from flows.flow import Flow, StepReport
-from flows.forms import fix_quadrature, integrate, polynomial_degree, zero
+from flows.forms import VERTEX, assembled, fix_quadrature, integrate, lump, lumpable, polynomial_degree, zero
 from flows.functional import StepFunctional, as_functional, variation
 from flows.metric import Metric
+from flows.nodal import NodalSolver
 from flows.saddle import Elimination
 from flows.scheme import AVF, MinimizingMovement, Scheme, Stencil
 from flows.solver import SolveFailed, Solver, conditions_by_space
@@ -17,11 +19,16 @@ import numpy as np
 import ufl
 from dolfinx import fem
 from mpi4py import MPI
+from ufl import dx
 
 __all__ = ["GradientFlow"]
 
 ROUNDING = 1e-12
 """Relative size of the rise in energy that is taken for rounding."""
+
+
+FILLING = (0.1, 1e-3, 1e-6, 1e-9)
+"""Shares of the mean density in the data of the solves that lead to an empty region."""
 
 
 class GradientFlow(Flow):
@@ -79,11 +86,20 @@ class GradientFlow(Flow):
         self.auxiliary = tuple(auxiliary)
         self._moves = time is not None or on_time is not None
         _check_bcs(self.bcs, [*self.states, *self.auxiliary])
-        energy = fix_quadrature(as_functional(energy), [*self.states, *self.auxiliary])
+        energy = as_functional(energy)
+        lumped = [
+            u
+            for u, m in zip(self.states, _per_state(metric, self.states), strict=True)
+            if getattr(m, "lumped", False) and lumpable(u)
+        ]
+        coordinates = {u: c for u in lumped if (c := natural(energy, u)) is not None}
+        if lumped:
+            energy = lump(guard(energy, lumped), lumped)
+        energy = fix_quadrature(energy, [*self.states, *self.auxiliary])
         degree = polynomial_degree(energy, [*self.states, *self.auxiliary])
         if degree == 0:
             raise ValueError("The energy does not depend on the state: use the same Function.")
-        scheme = scheme or MinimizingMovement()
+        scheme = scheme or _suited(_per_state(metric, self.states))
         self.scheme = scheme.exact_for(degree) if isinstance(scheme, AVF) else scheme
         self.order = self.scheme.order
         self.functional = energy
@@ -98,21 +114,51 @@ class GradientFlow(Flow):
         )
         self._lawful = self.scheme.lawful(degree, self._step.varies)
         self._past_tau = self._past_movement = 0.0
-        self.solver = Solver(
-            self._step.residual,
-            self._step.fields,
-            self.bcs,
-            prefix=f"{self.name}_",
-            options=petsc_options,
-            definite=self._step.convex,
-            symmetric=self._step.conservative,
-            moving=self.moving,
-            preconditioner=Elimination.suits(
-                self._step.fields, self.potentials, self.bcs, petsc_options
-            ),
-        )
+        self.solver = self._make_solver(coordinates, bool(lumped), petsc_options)
+        self._masses = self._lumped_masses() if lumped == list(self.states) else []
         self._settled: list[np.ndarray] | None = None
         self._settler = self._auxiliary_solver() if self.auxiliary else None
+
+    def _make_solver(
+        self, coordinates: Mapping[fem.Function, Coordinate], lumped: bool, options: Any
+    ) -> Solver:
+        """The solver of the step: nodal for densities, else by blocks, else of all fields."""
+        step, prefix = self._step, f"{self.name}_"
+        if lumped and NodalSolver.suits(step, self.bcs, options):
+            return NodalSolver(step, prefix=prefix, options=options, coordinates=coordinates)
+        return Solver(
+            step.residual,
+            step.fields,
+            self.bcs,
+            prefix=prefix,
+            options=options,
+            definite=step.convex,
+            symmetric=step.conservative and not coordinates,
+            moving=self.moving,
+            preconditioner=Elimination.suits(step.fields, self.potentials, self.bcs, options),
+            coordinates=coordinates,
+        )
+
+    def _fit_densities(self) -> None:
+        """Tell the solver what size the densities of this step have."""
+        if not self.solver.coordinates:
+            return
+        local = [
+            [mass.sum(), mass @ b.x.array[: mass.size], np.sum((mass * b.x.array[: mass.size]) ** 2)]
+            for mass, b in zip(self._masses, self._step.base, strict=True)
+        ]
+        sums = np.empty((len(local), 3))
+        self.mesh.comm.Allreduce(np.array(local), sums, MPI.SUM)
+        self._means = {u: total / size for u, (size, total, _) in zip(self.states, sums, strict=True)}
+        self.solver.fit(self._means, 1e-12 * float(np.sqrt(sums[:, 2].sum())))
+
+    def _lumped_masses(self) -> list[np.ndarray]:
+        """Masses of the nodes of each density."""
+        masses = []
+        for V in (u.function_space for u in self.states):
+            form = fem.form(ufl.TestFunction(V) * dx(metadata=VERTEX))
+            masses.append(assembled(form, V)[: V.dofmap.index_map.size_local])
+        return masses
 
     def _auxiliary_solver(self) -> Solver:
         return Solver(
@@ -193,6 +239,7 @@ class GradientFlow(Flow):
             self._apply_bcs()
             self._set_time(t_data)
         self._check_energy(before)
+        self._fit_densities()
         report = self._solve(t_new, tau, before, stencil)
         self._keep_past(tau, report.movement)
         if self._moves:
@@ -214,22 +261,57 @@ class GradientFlow(Flow):
             f.x.array[:] = values
         for rate, values in rates:
             rate.x.array[:] = values
-        # The functional of a much shorter step is convex: its minimiser leads to the right valley.
+        if self.solver.coordinates:
+            self._approach_data()
+        else:
+            self._approach_step()
+        return self._attempt(t, tau, before, stencil)
+
+    def _approach_step(self) -> None:
+        """The functional of a much shorter step is convex: it leads to the right valley."""
         effective = float(self._step.effective.value)
         self._step.effective.value = effective / 10
-        self.solver.solve()
-        self._step.effective.value = effective
-        return self._attempt(t, tau, before, stencil)
+        try:
+            self.solver.solve()
+        finally:
+            self._step.effective.value = effective
+
+    def _approach_data(self) -> None:
+        """Fill empty regions, and drain them: what is left of the filling falls at each solve."""
+        base = [(b, b.x.array.copy()) for b in self._step.base]
+        try:
+            for share in FILLING:
+                for u, (b, values) in zip(self.states, base, strict=True):
+                    b.x.array[:] = (1 - share) * values + share * self._means[u]
+                    if share == FILLING[0]:
+                        u.x.array[:] = b.x.array
+                self.solver.solve()
+        finally:
+            for b, values in base:
+                b.x.array[:] = values
 
     def _attempt(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
         iterations = self.solver.solve()
         self._step.find_rates(stencil)
+        self._conserve()
         movement = integrate(self._movement)
         self._commit()
         after = integrate(self._energy)
         defect, allowed = self._certificate(before, after, movement, stencil)
         self._judge(defect, allowed, before, after)
         return StepReport(t, tau, after, movement, defect, iterations)
+
+    def _conserve(self) -> None:
+        """Scale densities so that mass is what continuity says, not what Newton left of it."""
+        if not self._masses or self.bcs or len(self.potentials) != len(self.states):
+            return
+        rows = self.solver.residuals()[-len(self.potentials) :]
+        for u, mass, row in zip(self.states, self._masses, rows, strict=True):
+            local = np.array([mass[: row.size] @ u.x.array[: row.size], row.sum()])
+            total = np.empty(2)
+            self.mesh.comm.Allreduce(local, total, MPI.SUM)
+            if np.isfinite(total).all() and total[0] > 0:
+                u.x.array[:] *= 1 + total[1] / total[0]
 
     def _commit(self) -> None:
         """Called when the new state is found, before its energy is taken."""
@@ -298,6 +380,16 @@ class GradientFlow(Flow):
     def _recover(self) -> None:
         # The past of a step that failed is not smooth: multi-step schemes start anew.
         self._past_tau = 0.0
+
+
+def _per_state(metric: Any, states: Sequence[fem.Function]) -> list[Any]:
+    return list(metric) if isinstance(metric, tuple) else [metric] * len(states)
+
+
+def _suited(metrics: Sequence[Any]) -> Scheme:
+    """The scheme that the first metric with a preference of its own prefers."""
+    wishes = [m.scheme for m in metrics if isinstance(m, Metric)]
+    return next((s for s in wishes if s != MinimizingMovement()), MinimizingMovement())
 
 
 def _check_bcs(bcs: Sequence[fem.DirichletBC], fields: Sequence[fem.Function]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from dolfinx import fem
 from petsc4py import PETSc
 
-__all__ = ["Options", "preset"]
+__all__ = ["Options", "convective", "preset"]
 
 
 class Options:
@@ -22,12 +22,17 @@ class Options:
     def __init__(self, prefix: str, *layers: Mapping[str, Any]) -> None:
         self.prefix = prefix
         self._database = PETSc.Options(prefix)
+        self._asked = set(layers[-1])
         merged = {key: value for layer in layers for key, value in layer.items()}
         # The database holds what came from the command line and from PETSC_OPTIONS: it wins.
         self._mine = {k: v for k, v in merged.items() if not self._database.hasName(k)}
 
     def __contains__(self, key: str) -> bool:
         return key in self._mine or self._database.hasName(key)
+
+    def given(self, key: str) -> bool:
+        """Whether the user, not a default, has set an option."""
+        return key in self._asked or self._database.hasName(key)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -96,3 +101,24 @@ def preset(
     if dim == 1 or size < (3e5 if linear and not moving and dim == 2 else 5e3):
         return nested_dissection() if alone else direct(symmetric=True)
     return KRYLOV | {"ksp_rtol": 1e-10 if linear else 1e-3}
+
+
+def convective(spaces: Sequence[fem.FunctionSpace]) -> dict[str, Any]:
+    """Options for matrices with the pattern of a mesh that are not symmetric."""
+    mesh = spaces[0].mesh
+    size = sum(V.dofmap.index_map.size_global for V in spaces)
+    if mesh.topology.dim == 1 or size < 5e3:
+        factor = {"ksp_type": "preonly", "pc_type": "lu", "pc_factor_zeropivot": 1e-290}
+        if mesh.comm.size == 1:
+            return factor | {"pc_factor_mat_ordering_type": "nd"}
+        return factor | {"pc_factor_mat_solver_type": "mumps"}
+    return {
+        "ksp_type": "gmres",
+        "ksp_rtol": 1e-4,
+        "ksp_max_it": 200,
+        "sub_pc_type": "ilu",
+        "sub_pc_factor_zeropivot": 1e-290,
+        "pc_gamg_threshold": 0.02,
+        "mg_levels_ksp_type": "richardson",
+        "mg_levels_pc_type": "sor",
+    }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakMethod
 
+from flows.coordinate import Coordinate
 from flows.forms import compiled, depends_on
 from flows.options import Options, preset
 
@@ -20,6 +21,15 @@ __all__ = ["SolveFailed", "Solver", "conditions_by_space"]
 
 _SNES_REASONS = {v: k for k, v in vars(PETSc.SNES.ConvergedReason).items() if isinstance(v, int)}
 _KSP_REASONS = {v: k for k, v in vars(PETSc.KSP.ConvergedReason).items() if isinstance(v, int)}
+
+
+NEWTON = {
+    "snes_linesearch_type": "basic",
+    "snes_rtol": 1e-9,
+    "snes_stol": 1e-12,
+    "snes_atol": 1e-50,
+    "snes_max_it": 25,
+}
 
 
 class SolveFailed(RuntimeError):
@@ -48,6 +58,8 @@ class Solver:
         definite: Whether the Jacobian is symmetric positive definite near a minimiser.
         symmetric: Whether the Jacobian is symmetric.
         moving: Whether the mesh moves between solves.
+        preconditioner: A block preconditioner that knows the problem.
+        coordinates: Variables in which some of the fields are sought.
     """
 
     def __init__(
@@ -62,24 +74,21 @@ class Solver:
         symmetric: bool = False,
         moving: bool = False,
         preconditioner: Any = None,
+        coordinates: Mapping[fem.Function, Coordinate] | None = None,
     ) -> None:
         self.fields = list(fields)
         self.bcs = list(bcs)
         self.comm = fields[0].function_space.mesh.comm
         self.moving = moving
         self.preconditioner = preconditioner
+        self.coordinates = dict(coordinates or {})
+        self.sought = self.fields
         self.unknown = self.fields if len(self.fields) > 1 else self.fields[0]
-        jacobian = [
-            [
-                ufl.algorithms.expand_derivatives(
-                    ufl.derivative(f, u, ufl.TrialFunction(u.function_space))
-                )
-                for u in self.fields
-            ]
-            for f in residual
-        ]
+        jacobian = [[linearised(f, u) for u in self.fields] for f in residual]
         entries = [entry for row in jacobian for entry in row]
-        self.linear = not any(depends_on(entry, u) for entry in entries for u in self.fields)
+        self.linear = not self.coordinates and not any(
+            depends_on(entry, u) for entry in entries for u in self.fields
+        )
         PETSc.garbage_cleanup(self.comm)  # solvers of flows that are gone
         single = len(self.fields) == 1
         self.F = compiled(residual[0] if single else list(residual))
@@ -102,22 +111,22 @@ class Solver:
             self.A.setOption(PETSc.Mat.Option.SYMMETRIC, True)
         self.b = fempetsc.create_vector(spaces, kind=kind)
         self.x = fempetsc.create_vector(spaces, kind=kind)
-        defaults = {
-            "snes_type": "ksponly" if self.linear else "newtonls",
-            "snes_linesearch_type": "basic",
-            "snes_rtol": 1e-9,
-            "snes_stol": 1e-12,
-            "snes_atol": 1e-50,
-            "snes_max_it": 25,
-        }
         chosen = (
             preconditioner.options
             if preconditioner is not None
             else preset(spaces, definite, symmetric, linear=self.linear, moving=moving)
         )
-        self.options = Options(prefix, defaults, chosen, options or {})
+        self._open_snes(prefix, chosen, options or {}, preconditioner)
+
+    def _open_snes(
+        self, prefix: str, chosen: Mapping[str, Any], mine: Mapping[str, Any], preconditioner: Any
+    ) -> None:
+        self.options = Options(prefix, NEWTON | {"snes_type": self._kind()}, chosen, mine)
         self._open = "pc_type" not in self.options
         self.snes = self._snes(prefix, preconditioner)
+
+    def _kind(self) -> str:
+        return "ksponly" if self.linear else "newtonls"
 
     def _snes(self, prefix: str, preconditioner: Any) -> PETSc.SNES:
         snes = PETSc.SNES().create(self.comm)
@@ -133,28 +142,60 @@ class Solver:
         return snes
 
     def _residual(self, snes: Any, x: PETSc.Vec, b: PETSc.Vec) -> None:
-        _scatter(x)
-        fempetsc.assign(x, self.unknown)
+        self._spread(x)
         self.assemble_residual(b)
-        for vec, rows in zip(_parts(b, self), self.fixed, strict=True):
+        for vec, rows in zip(_parts(b, self), self.fixed, strict=False):
             vec[rows] = 0.0
         b.assemble()
+
+    def fit(self, means: Mapping[fem.Function, float], tolerance: float) -> None:
+        """Scale the coordinates and the smallest residual that matters to densities."""
+        self.coordinates = {u: c.fitted(means[u]) for u, c in self.coordinates.items()}
+        if not self.options.given("snes_atol"):
+            self.snes.setTolerances(atol=tolerance)
+
+    def _spread(self, x: PETSc.Vec) -> None:
+        """Bring an iterate into the fields."""
+        _scatter(x)
+        fempetsc.assign(x, self.unknown)
+        for f, coordinate in self.coordinates.items():
+            f.x.array[:] = coordinate.value(f.x.array)
+
+    def _collect(self, x: PETSc.Vec) -> None:
+        """Make the fields the first iterate."""
+        for f, coordinate in self.coordinates.items():
+            f.x.array[:] = coordinate.inverse(coordinate.inside(f.x.array))
+        fempetsc.assign(self.unknown, x)
 
     def assemble_residual(self, b: PETSc.Vec) -> None:
         """Residual at the present fields, reactions of fixed entries included, into ``b``."""
         _zero(b)
-        if b.type != "nest" and len(self.fields) > 1:
+        if b.type != "nest" and len(self.sought) > 1:
             b.setAttr("_blocks", self.b.getAttr("_blocks"))
         fempetsc.assemble_vector(b, self.F)
         _gather(b)
 
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
+        if self.coordinates:
+            for entry in self._entries:
+                entry.forget()  # its columns were scaled in place
         changed = [entry.assemble(self.bcs) for entry in self._entries]
         if not any(changed):
             return
         A.assemble()
+        if self.coordinates:
+            A.diagonalScale(None, self._slopes(x))
         if self._open:
             self._choose_preconditioner(A)
+
+    def _slopes(self, x: PETSc.Vec) -> PETSc.Vec:
+        slopes = x.duplicate()
+        for f, s, slope in zip(
+            self.sought, _split(x.array_r, self.sought), _split(slopes.array, self.sought), strict=True
+        ):
+            coordinate = self.coordinates.get(f)
+            slope[:] = coordinate.slope(s) if coordinate else 1.0
+        return slopes
 
     def _choose_preconditioner(self, A: PETSc.Mat) -> None:
         """Incomplete factors where the mass dominates, multigrid where the stiffness does.
@@ -191,7 +232,7 @@ class Solver:
         Raises:
             SolveFailed: on every rank, with PETSc's reason; the fields hold the last iterate.
         """
-        fempetsc.assign(self.unknown, self.x)
+        self._collect(self.x)
         if self.moving:
             for entry in self._entries:
                 entry.forget()
@@ -205,8 +246,7 @@ class Solver:
                 if error.__cause__ is not None:  # an error in a callback is no failure of PETSc
                     raise error.__cause__ from None
                 raise SolveFailed(f"PETSc error {error.ierr} in the solve") from error
-        _scatter(self.x)
-        fempetsc.assign(self.x, self.unknown)
+        self._spread(self.x)
         reason = self.snes.getConvergedReason()
         if reason < 0:
             inner = self.snes.ksp.getConvergedReason()
@@ -262,6 +302,12 @@ class _Entry:
         return False
 
 
+def linearised(residual: ufl.Form, u: fem.Function) -> ufl.Form:
+    """Derivative of a residual in one field, as a bilinear form."""
+    direction = ufl.TrialFunction(u.function_space)
+    return ufl.algorithms.expand_derivatives(ufl.derivative(residual, u, direction))
+
+
 def conditions_by_space(
     spaces: Sequence[fem.FunctionSpace], bcs: Sequence[fem.DirichletBC]
 ) -> list[list[fem.DirichletBC]]:
@@ -285,11 +331,13 @@ def _parts(b: PETSc.Vec, solver: Solver) -> list[np.ndarray]:
     """Views of the owned entries of each field."""
     if b.type == "nest":
         return [v.array for v in b.getNestSubVecs()]
-    sizes = [
-        u.function_space.dofmap.index_map.size_local * u.function_space.dofmap.index_map_bs
-        for u in solver.fields
-    ]
-    return np.split(b.array, np.cumsum(sizes)[:-1])
+    return _split(b.array, solver.sought)
+
+
+def _split(values: np.ndarray, functions: Sequence[fem.Function]) -> list[np.ndarray]:
+    """Views of the owned entries of each function."""
+    maps = [(u.function_space.dofmap.index_map, u.function_space.dofmap.bs) for u in functions]
+    return np.split(values, np.cumsum([m.size_local * bs for m, bs in maps])[:-1])
 
 
 def _vectors(x: PETSc.Vec) -> list[PETSc.Vec]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, override
 
 from flows.energy import area, dirichlet
-from flows.forms import integrate
+from flows.forms import assembled, integrate
 from flows.metric import Metric
 from flows.movement import GradientFlow
 from flows.orientation import orientation
@@ -21,7 +21,6 @@ from flows.solver import SolveFailed
 import numpy as np
 import ufl
 from dolfinx import fem
-from dolfinx.la import InsertMode
 from mpi4py import MPI
 from ufl import dx, grad, inner
 
@@ -93,15 +92,15 @@ class Surface:
     def refresh(self) -> None:
         """Normals and lumped masses of the present mesh."""
         dim = self.mesh.geometry.dim
-        _assemble(self._mass, self._mass_load)
-        _assemble(self.normal, self._normal_load)
-        self.normal.x.array.reshape(-1, dim)[:] /= self._mass.x.array[:, None]
+        self._mass.x.array[:] = assembled(self._mass_load, self._mass.function_space)
+        load = assembled(self._normal_load, self.normal.function_space)
+        load.reshape(-1, dim)[:] /= self._mass.x.array[:, None]
+        self.normal.x.array[:] = load
 
     def find_curvature(self) -> fem.Function:
         r"""Mean curvature at the vertices, $H_i = w_i \cdot (AX)_i / m_i$, positive on a sphere."""
-        force = fem.Function(self.position.function_space)
-        _assemble(force, self._tension)
-        self._set_curvature(force.x.array, self._mass.x.array)
+        force = assembled(self._tension, self.position.function_space)
+        self._set_curvature(force, self._mass.x.array)
         return self.curvature
 
     def _set_curvature(self, force: Any, scale: Any) -> None:
@@ -136,11 +135,11 @@ class NormalL2(Metric):
     primal = True
 
     @override
-    def psi(self, rate: Any) -> ufl.Form:
+    def psi(self, rate: Any, state: Any) -> ufl.Form:
         return 0.5 * inner(rate, self.surface.normal) ** 2 * LUMPED
 
     @override
-    def psi_star(self, force: Any) -> ufl.Form:
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
         raise ValueError("NormalL2 cannot be added to another metric: tangential rates are free.")
 
 
@@ -217,13 +216,6 @@ class SurfaceFlow(GradientFlow):
 
     def _slack(self) -> float:
         return 0.0  # the residual belongs to the old surface, which is gone
-
-
-def _assemble(target: fem.Function, form: Any) -> None:
-    target.x.array[:] = 0.0
-    fem.assemble_vector(target.x.array, form)
-    target.x.scatter_reverse(InsertMode.add)
-    target.x.scatter_forward()
 
 
 def _check_mesh(mesh: Any) -> None:

@@ -188,8 +188,8 @@ def test_one_metric_may_couple_two_states():
 
 def test_what_has_no_dual_says_so():
     with pytest.raises(ValueError, match="state it as Onsager"):
-        Dissipation(lambda rate: rate**2 * dx).psi_star(None)
+        Dissipation(lambda rate: rate**2 * dx).psi_star(None, None)
     with pytest.raises(ValueError, match="its step uses psi"):
-        HMinus1().psi(None)
+        HMinus1().psi(None, None)
     with pytest.raises(TypeError):
         L2() + 1
