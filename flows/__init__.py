@@ -9,17 +9,16 @@ from flows import _boot  # isort: split
 
 import logging
 
-from flows import diagnostics, energy, mesh, mobility
+from flows import diagnostics, energy, mesh, mobility, transport
 from flows.catalogue import allen_cahn, cahn_hilliard, graph_area, heat, mean_curvature
 from flows.check import check
 from flows.checkpoint import load, save
 from flows.cite import citation
 from flows.control import Adaptive, Fixed
-from flows.density import Wasserstein
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import StepFailed, StepReport
-from flows.metric import L2, Dissipation, HMinus1, Onsager
+from flows.metric import L2, Dissipation, HMinus1, Onsager, Wasserstein
 from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
 from flows.picture import animate, curves, plot, snapshot
@@ -77,6 +76,7 @@ __all__ = [
     "reaction",
     "save",
     "snapshot",
+    "transport",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

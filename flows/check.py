@@ -9,11 +9,11 @@ from typing import Any
 from flows.flow import Flow
 from flows.forms import integrate
 from flows.functional import variation
+from flows.mobility import edge_weights
 from flows.movement import GradientFlow
 from flows.surface import SurfaceFlow
 
 import numpy as np
-import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fempetsc
 from mpi4py import MPI
@@ -155,19 +155,10 @@ def _differentiable(flow: Flow) -> Iterator[Finding]:
 
 def _delaunay(flow: Flow) -> Iterator[Finding]:
     mesh = flow.mesh
-    if mesh.basix_cell().name not in ("interval", "triangle", "tetrahedron"):
+    if not mesh.ufl_domain().is_piecewise_linear_simplex_domain():
         return
-    V = fem.functionspace(mesh, ("Lagrange", 1))
-    u, v = ufl.TrialFunction(V), ufl.TestFunction(V)
-    A = fempetsc.assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx))
-    A.assemble()
-    first, _ = A.getOwnershipRange()
-    rows, columns, values = A.getValuesCSR()
-    row = np.repeat(np.arange(len(rows) - 1), np.diff(rows)) + first
-    off = columns != row
-    scale = mesh.comm.allreduce(np.abs(values).max(initial=0.0), MPI.MAX)
-    bad = mesh.comm.allreduce(int(np.sum(off & (values > 1e-12 * scale)))) // 2
-    edges = mesh.comm.allreduce(int(np.sum(off))) // 2
+    found = edge_weights(fem.functionspace(mesh, ("Lagrange", 1)))
+    bad, edges = found.negative, found.total
     yield Finding(
         bad == 0,
         f"all {edges} edge weights of the mesh suit a maximum principle (Delaunay)"

@@ -1,46 +1,94 @@
-r"""Metrics of densities: what it costs to move mass, and to make it.
-
-The densities are P1 functions, and what happens at a node is taken by the vertex rule: pairings are
-lumped, and energies without gradients are sums over the nodes.
-"""
+r"""What densities need in a step: a variable that keeps them positive, a start, exact mass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, override
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from flows.metric import Metric, _each
-from flows.mobility import Cell
-from flows.scheme import ImplicitEuler
+from flows.coordinate import Coordinate
+from flows.forms import VERTEX, assembled
+from flows.solver import Solver
 
+import numpy as np
 import ufl
+from dolfinx import fem
+from mpi4py import MPI
 
-__all__ = ["Wasserstein"]
+__all__ = ["EMPTY", "FILLING", "Densities"]
+
+FILLING = (0.1, 1e-3, 1e-6, 1e-9)
+"""Shares of the mean density in the data of the solves that lead to an empty region."""
+
+EMPTY = 1e-12
+"""Share of the mean density that is too small to tell from an empty region."""
+
+PRECISION = 1e-12
+"""Residual of continuity, relative to the masses of the nodes, at which Newton's method is done."""
 
 
-@dataclass(frozen=True, eq=False)
-class Wasserstein(Metric):
-    r"""The metric of optimal transport: mass is moved, at the price of its kinetic energy.
-
-    $$ \psi^*(\rho; \xi) = \tfrac12 \int \rho\, |\nabla \xi|^2, \qquad
-       \dot\rho = \nabla\cdot\Big(\rho\, \nabla \frac{\delta E}{\delta \rho}\Big), \quad
-       \rho\, \partial_n \frac{\delta E}{\delta \rho} = 0 \text{ on the boundary}. $$
-
-    With the entropy it is the heat equation {cite}`jordan1998`, with a potential the Fokker-Planck
-    equation, with $\rho^m/(m-1)$ the porous medium equation {cite}`otto2001`. Mass is exact; a
-    density stays positive if the energy has infinite slope at zero.
+class Densities:
+    """The densities of a step: P1 functions under the vertex rule.
 
     Args:
-        mobility: Maps (density, force) to the form $\psi^*$; by default :class:`flows.mobility.Cell`,
-            positive on every mesh. :class:`flows.mobility.Upwind` keeps signs on Delaunay meshes.
+        states: The densities.
+        data: The functions from which the step sets out, one per density.
+        coordinates: Variables in which some of the densities are sought.
     """
 
-    mobility: Callable[[Any, Any], ufl.Form] = field(default_factory=Cell)
-    lumped = True
-    scheme = ImplicitEuler()
+    def __init__(
+        self,
+        states: Sequence[fem.Function],
+        data: Sequence[fem.Function],
+        coordinates: Mapping[fem.Function, Coordinate],
+    ) -> None:
+        self.states, self.data, self.coordinates = list(states), list(data), dict(coordinates)
+        self.comm = states[0].function_space.mesh.comm
+        self.masses = []
+        for V in (u.function_space for u in states):
+            form = fem.form(ufl.TestFunction(V) * ufl.dx(metadata=VERTEX))
+            self.masses.append(assembled(form, V)[: V.dofmap.index_map.size_local])
+        self._means: list[float] = []
 
-    @override
-    def psi_star(self, force: Any, state: Any) -> ufl.Form:
-        pairs = zip(_each(state), _each(force), strict=True)
-        return sum((self.mobility(u, f) for u, f in pairs), ufl.Form([]))
+    def fit(self, solver: Solver) -> None:
+        """Tell the solver what size the densities of this step have."""
+        local = []
+        for mass, v in zip(self.masses, self.data, strict=True):
+            weighted = mass * v.x.array[: mass.size]
+            local.append([mass.sum(), weighted.sum(), weighted @ weighted])
+        sums = np.empty((len(local), 3))
+        self.comm.Allreduce(np.array(local), sums, MPI.SUM)
+        self._means = [float(total / size) for size, total, _ in sums]
+        if self.coordinates:
+            means = dict(zip(self.states, self._means, strict=True))
+            solver.fit(means, PRECISION * float(np.sqrt(sums[:, 2].sum())))
+
+    @contextmanager
+    def filled(self, share: float) -> Iterator[None]:
+        """Lend the data a share of their mean density."""
+        given = [v.x.array.copy() for v in self.data]
+        try:
+            for v, values, mean in zip(self.data, given, self._means, strict=True):
+                v.x.array[:] = (1 - share) * values + share * mean
+            yield
+        finally:
+            for v, values in zip(self.data, given, strict=True):
+                v.x.array[:] = values
+
+    def conserve(self, rows: Sequence[np.ndarray]) -> None:
+        """Scale densities so that mass is what continuity says, not what Newton left of it.
+
+        Args:
+            rows: Residuals of continuity, one per density.
+        """
+        local = np.array(
+            [
+                [mass @ u.x.array[: mass.size], row.sum()]
+                for u, mass, row in zip(self.states, self.masses, rows, strict=True)
+            ]
+        )
+        sums = np.empty_like(local)
+        self.comm.Allreduce(local, sums, MPI.SUM)
+        for u, (total, gap) in zip(self.states, sums, strict=True):
+            if np.isfinite(gap) and total > 0:
+                u.x.array[:] *= 1 + gap / total

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from flows.forms import VERTEX
+
 import basix.ufl
 import numpy as np
 import ufl
@@ -28,7 +30,6 @@ from mpi4py import MPI
 from ufl import dot, grad, inner
 
 __all__ = [
-    "VERTEX",
     "Cell",
     "EdgeWeights",
     "Mobility",
@@ -44,9 +45,6 @@ __all__ = [
 
 Mobility = Callable[[Any, Any], ufl.Form]
 r"""Maps a density and a force (P1 functions, or sums of them) to the form $\psi^*$."""
-
-VERTEX = {"quadrature_rule": "vertex", "quadrature_degree": 1}
-"""Metadata of the rule whose points are the vertices of a cell, with equal weights."""
 
 # One rule for all terms: FFCx 0.11 silently miscompiles a kernel that mixes a one-point rule with
 # another one (tests/test_mobility.py notices when it no longer does).

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, override
 
 from flows.coordinate import Coordinate, guard, natural
+from flows.density import EMPTY, FILLING, Densities
 from flows.flow import Flow, StepReport
-from flows.forms import VERTEX, assembled, fix_quadrature, integrate, lump, lumpable, polynomial_degree, zero
+from flows.forms import fix_quadrature, integrate, lump, lumpable, polynomial_degree, zero
 from flows.functional import StepFunctional, as_functional, variation
 from flows.metric import Metric
 from flows.nodal import NodalSolver
 from flows.saddle import Elimination
-from flows.scheme import AVF, MinimizingMovement, Scheme, Stencil
+from flows.scheme import AVF, ImplicitEuler, MinimizingMovement, Scheme, Stencil
 from flows.solver import SolveFailed, Solver, conditions_by_space
 
 import numpy as np
 import ufl
 from dolfinx import fem
 from mpi4py import MPI
-from ufl import dx
 
 __all__ = ["GradientFlow"]
 
 ROUNDING = 1e-12
 """Relative size of the rise in energy that is taken for rounding."""
-
-
-FILLING = (0.1, 1e-3, 1e-6, 1e-9)
-"""Shares of the mean density in the data of the solves that lead to an empty region."""
 
 
 class GradientFlow(Flow):
@@ -86,15 +83,14 @@ class GradientFlow(Flow):
         self.auxiliary = tuple(auxiliary)
         self._moves = time is not None or on_time is not None
         _check_bcs(self.bcs, [*self.states, *self.auxiliary])
-        energy = as_functional(energy)
+        given = as_functional(energy)
         lumped = [
             u
             for u, m in zip(self.states, _per_state(metric, self.states), strict=True)
             if getattr(m, "lumped", False) and lumpable(u)
         ]
-        coordinates = {u: c for u in lumped if (c := natural(energy, u)) is not None}
-        if lumped:
-            energy = lump(guard(energy, lumped), lumped)
+        coordinates = {u: c for u in lumped if (c := natural(given, u)) is not None}
+        energy = lump(guard(given, lumped), lumped) if lumped else given
         energy = fix_quadrature(energy, [*self.states, *self.auxiliary])
         degree = polynomial_degree(energy, [*self.states, *self.auxiliary])
         if degree == 0:
@@ -115,7 +111,25 @@ class GradientFlow(Flow):
         self._lawful = self.scheme.lawful(degree, self._step.varies)
         self._past_tau = self._past_movement = 0.0
         self.solver = self._make_solver(coordinates, bool(lumped), petsc_options)
-        self._masses = self._lumped_masses() if lumped == list(self.states) else []
+        self._densities = (
+            Densities(self.states, self._step.base, coordinates)
+            if lumped == list(self.states)
+            else None
+        )
+        self._starter = (
+            GradientFlow(
+                given,
+                state,
+                metric,
+                scheme=ImplicitEuler(),
+                bcs=self.bcs,
+                auxiliary=self.auxiliary,
+                source=source,
+                name=f"{self.name}_starter",
+            )
+            if self.scheme.varied
+            else None
+        )
         self._settled: list[np.ndarray] | None = None
         self._settler = self._auxiliary_solver() if self.auxiliary else None
 
@@ -138,27 +152,6 @@ class GradientFlow(Flow):
             preconditioner=Elimination.suits(step.fields, self.potentials, self.bcs, options),
             coordinates=coordinates,
         )
-
-    def _fit_densities(self) -> None:
-        """Tell the solver what size the densities of this step have."""
-        if not self.solver.coordinates:
-            return
-        local = [
-            [mass.sum(), mass @ b.x.array[: mass.size], np.sum((mass * b.x.array[: mass.size]) ** 2)]
-            for mass, b in zip(self._masses, self._step.base, strict=True)
-        ]
-        sums = np.empty((len(local), 3))
-        self.mesh.comm.Allreduce(np.array(local), sums, MPI.SUM)
-        self._means = {u: total / size for u, (size, total, _) in zip(self.states, sums, strict=True)}
-        self.solver.fit(self._means, 1e-12 * float(np.sqrt(sums[:, 2].sum())))
-
-    def _lumped_masses(self) -> list[np.ndarray]:
-        """Masses of the nodes of each density."""
-        masses = []
-        for V in (u.function_space for u in self.states):
-            form = fem.form(ufl.TestFunction(V) * dx(metadata=VERTEX))
-            masses.append(assembled(form, V)[: V.dofmap.index_map.size_local])
-        return masses
 
     def _auxiliary_solver(self) -> Solver:
         return Solver(
@@ -239,7 +232,9 @@ class GradientFlow(Flow):
             self._apply_bcs()
             self._set_time(t_data)
         self._check_energy(before)
-        self._fit_densities()
+        if self._densities is not None:
+            self._densities.fit(self.solver)
+        self._take_over()
         report = self._solve(t_new, tau, before, stencil)
         self._keep_past(tau, report.movement)
         if self._moves:
@@ -250,45 +245,64 @@ class GradientFlow(Flow):
 
     def _solve(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
         """Solve from the old state; if that finds no certified point, from another start."""
-        start = [f.x.array.copy() for f in self.solver.fields] if not self.solver.linear else []
-        rates = [(rate, rate.x.array.copy()) for rate in self._rates()]
+        start = self._start()
         try:
             return self._attempt(t, tau, before, stencil)
         except SolveFailed:
             if self.solver.linear:
                 raise
-        for f, values in zip(self.solver.fields, start, strict=True):
-            f.x.array[:] = values
-        for rate, values in rates:
-            rate.x.array[:] = values
-        if self.solver.coordinates:
-            self._approach_data()
-        else:
-            self._approach_step()
-        return self._attempt(t, tau, before, stencil)
+        with self._approach(start):
+            return self._attempt(t, tau, before, stencil)
 
-    def _approach_step(self) -> None:
-        """The functional of a much shorter step is convex: it leads to the right valley."""
+    def _start(self) -> list[tuple[fem.Function, np.ndarray]]:
+        """What a failed attempt changes, with its values before it."""
+        if self.solver.linear:
+            return []
+        return [(f, f.x.array.copy()) for f in (*self.solver.fields, *self._rates())]
+
+    @contextmanager
+    def _approach(self, start: list[tuple[fem.Function, np.ndarray]]) -> Iterator[None]:
+        """Come to the step from an easier one."""
+        for f, values in start:
+            f.x.array[:] = values
+        if self._densities is not None and self.solver.coordinates:
+            # Fill empty regions, and drain them.
+            for share in FILLING:
+                with self._densities.filled(share):
+                    if share == FILLING[0]:
+                        for u, v in zip(self.states, self._step.base, strict=True):
+                            u.x.array[:] = v.x.array
+                        self._take_over()
+                    self.solver.solve()
+            # Without a drop the potential of an empty region may fall without end.
+            with self._densities.filled(EMPTY):
+                yield
+            return
+        # The functional of a much shorter step is convex: it leads to the right valley.
         effective = float(self._step.effective.value)
         self._step.effective.value = effective / 10
         try:
             self.solver.solve()
         finally:
             self._step.effective.value = effective
+        yield
 
-    def _approach_data(self) -> None:
-        """Fill empty regions, and drain them: what is left of the filling falls at each solve."""
-        base = [(b, b.x.array.copy()) for b in self._step.base]
+    def _take_over(self) -> None:
+        """Begin at the solution of another scheme, which is easier to find."""
+        if self._starter is None:
+            return
+        starter = self._starter
+        starter._step.prepare(float(self._step.tau.value), 0.0)
+        if starter._densities is not None:
+            starter._densities.fit(starter.solver)
+        start = starter._start()
         try:
-            for share in FILLING:
-                for u, (b, values) in zip(self.states, base, strict=True):
-                    b.x.array[:] = (1 - share) * values + share * self._means[u]
-                    if share == FILLING[0]:
-                        u.x.array[:] = b.x.array
-                self.solver.solve()
-        finally:
-            for b, values in base:
-                b.x.array[:] = values
+            starter.solver.solve()
+        except SolveFailed:
+            with starter._approach(start):
+                starter.solver.solve()
+        for mine, theirs in zip(self.potentials, starter.potentials, strict=True):
+            mine.x.array[:] = theirs.x.array
 
     def _attempt(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
         iterations = self.solver.solve()
@@ -302,16 +316,10 @@ class GradientFlow(Flow):
         return StepReport(t, tau, after, movement, defect, iterations)
 
     def _conserve(self) -> None:
-        """Scale densities so that mass is what continuity says, not what Newton left of it."""
-        if not self._masses or self.bcs or len(self.potentials) != len(self.states):
+        """Make the masses of densities exact."""
+        if self._densities is None or self.bcs or len(self.potentials) != len(self.states):
             return
-        rows = self.solver.residuals()[-len(self.potentials) :]
-        for u, mass, row in zip(self.states, self._masses, rows, strict=True):
-            local = np.array([mass[: row.size] @ u.x.array[: row.size], row.sum()])
-            total = np.empty(2)
-            self.mesh.comm.Allreduce(local, total, MPI.SUM)
-            if np.isfinite(total).all() and total[0] > 0:
-                u.x.array[:] *= 1 + total[1] / total[0]
+        self._densities.conserve(self.solver.residuals()[-len(self.potentials) :])
 
     def _commit(self) -> None:
         """Called when the new state is found, before its energy is taken."""

@@ -63,7 +63,8 @@ class NodalSolver(Solver):
         self._derive(step.residual[:n], step.residual[n:])
         spaces = [u.function_space for u in self.states]
         self.b, self.x = fempetsc.create_vector(spaces), fempetsc.create_vector(spaces)
-        self._open_snes(prefix, convective(spaces), options or {}, None)
+        search = {"snes_linesearch_type": "bt"} if self.coordinates else {}
+        self._open_snes(prefix, search | convective(spaces), options or {}, None)
 
     def _derive(self, forces: Sequence[ufl.Form], continuity: Sequence[ufl.Form]) -> None:
         """Compile the forms, and find the lumped masses."""

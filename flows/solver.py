@@ -121,7 +121,10 @@ class Solver:
     def _open_snes(
         self, prefix: str, chosen: Mapping[str, Any], mine: Mapping[str, Any], preconditioner: Any
     ) -> None:
-        self.options = Options(prefix, NEWTON | {"snes_type": self._kind()}, chosen, mine)
+        # Solves that drain a region start from residuals near rounding.
+        limits = {"snes_divergence_tolerance": 1e30} if self.coordinates else {}
+        defaults = NEWTON | {"snes_type": self._kind()} | limits
+        self.options = Options(prefix, defaults, chosen, mine)
         self._open = "pc_type" not in self.options
         self.snes = self._snes(prefix, preconditioner)
 
