@@ -49,7 +49,7 @@ r"""Maps a density and a force (P1 functions, or sums of them) to the form $\psi
 # One rule for all terms: FFCx 0.11 silently miscompiles a kernel that mixes a one-point rule with
 # another one (tests/test_mobility.py notices when it no longer does).
 vertex = ufl.Measure("dx", metadata=VERTEX)
-"""The measure of the vertex rule: it lumps masses and visits the edges of each cell."""
+"""The measure of the vertex rule, which lumps masses and visits the edges of each cell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Cell:
 
 
 cell = Cell()
-"""The isotropic :class:`Cell`: the default mobility."""
+"""The default mobility, an isotropic :class:`Cell`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +87,8 @@ class Upwind:
     $$ \psi^*(\rho; \xi) = \tfrac12 \sum_{ij} a_{ij} \left( \rho_i\, ((\xi_j - \xi_i)^+)^2
        + \rho_j\, ((\xi_i - \xi_j)^+)^2 \right). $$
 
-    Where no $a_{ij}$ is negative, implicit steps keep densities positive {cite}`cances2020`; where
-    one is, the form need not be convex. It is of first order in the width of the mesh.
+    Where all $a_{ij} \ge 0$, implicit steps keep densities positive {cite}`cances2020`; elsewhere
+    the form need not be convex. It is of first order in the width of the mesh.
     """
 
     def __call__(self, density: Any, force: Any) -> ufl.Form:
@@ -111,7 +111,7 @@ def scharfetter_gummel(rho: Any, test: Any, potential: Any, beta: Any) -> ufl.Fo
 
     It discretises $\int (\beta^{-1} \nabla \rho + \rho \nabla V) \cdot \nabla \eta$, which with
     $\langle \dot\rho, \eta \rangle$ adds up to zero. The flux of $\rho = e^{-\beta V}$ vanishes on
-    every edge, however steep $V$ is. Where no $a_{ij}$ is negative the matrix has the signs of an
+    every edge, however steep $V$ is. Where all $a_{ij} \ge 0$ the matrix has the signs of an
     M-matrix. The scheme is that of {cite}`scharfetter1969`, on simplices {cite}`xu1999`.
 
     Args:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, override
 
+from flows.condensation import Condensation
 from flows.coordinate import Coordinate, guard, natural
 from flows.density import EMPTY, FILLING, Densities
 from flows.flow import Flow, StepReport
@@ -149,7 +150,8 @@ class GradientFlow(Flow):
             definite=step.convex,
             symmetric=step.conservative and not coordinates,
             moving=self.moving,
-            preconditioner=Elimination.suits(step.fields, self.potentials, self.bcs, options),
+            preconditioner=Condensation.suits(step.residual, step.fields, self.bcs, options)
+            or Elimination.suits(step.fields, self.potentials, self.bcs, options),
             coordinates=coordinates,
         )
 
