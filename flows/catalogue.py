@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from flows import energy
-from flows.metric import L2, HMinus1
+from flows.fokker_planck import LinearFokkerPlanck, free_energy
+from flows.forms import lumpable
+from flows.metric import L2, HMinus1, Wasserstein
 from flows.movement import GradientFlow
 from flows.surface import NormalL2, SurfaceFlow
 
 import ufl
 from dolfinx import fem, mesh
 
-__all__ = ["allen_cahn", "cahn_hilliard", "graph_area", "heat", "mean_curvature"]
+__all__ = [
+    "allen_cahn",
+    "cahn_hilliard",
+    "fokker_planck",
+    "graph_area",
+    "heat",
+    "mean_curvature",
+]
 
 
 def _state(domain: Any, name: str = "u") -> fem.Function:
@@ -73,6 +82,42 @@ def cahn_hilliard(domain: Any, *, eps: float, mobility: Any = 1.0, **options: An
     u = _state(domain)
     E = energy.ginzburg_landau(u, eps)
     return GradientFlow(E, u, HMinus1(mobility), **{"name": "cahn_hilliard"} | options)
+
+
+def fokker_planck(
+    domain: Any, potential: Any = 0.0, *, beta: float = 1.0, **options: Any
+) -> GradientFlow:
+    r"""Fokker-Planck equation: the free energy in the Wasserstein metric.
+
+    $$ \dot\rho = \nabla\cdot\big(\beta^{-1} \nabla\rho + \rho \nabla V\big), \qquad
+       E = \int V \rho + \beta^{-1} \rho \log \rho $$
+
+    The walls reflect; densities end in the Gibbs state $e^{-\beta V}$ {cite}`risken1989`. On Delaunay
+    meshes the steps are linear, with one factorisation for all of one size
+    (:class:`flows.fokker_planck.LinearFokkerPlanck`); elsewhere, and with options that need it, they
+    are those of the flow in general.
+
+    Args:
+        domain: Mesh or scalar P1 space.
+        potential: UFL expression of the point, or a number.
+        beta: Inverse temperature, positive.
+        options: Passed on to :class:`flows.GradientFlow`.
+
+    Raises:
+        ValueError: on every rank, for a temperature that is not positive.
+    """
+    if not beta > 0:
+        raise ValueError(f"beta = {beta}: the inverse temperature is positive.")
+    rho = _state(domain, "rho")
+    options = {"name": "fokker_planck"} | options
+    if lumpable(rho) and not {*options} - {"name", "petsc_options"}:
+        V = fem.Function(rho.function_space, name="V")
+        V.interpolate(
+            fem.Expression(ufl.as_ufl(potential), V.function_space.element.interpolation_points)
+        )
+        if LinearFokkerPlanck.suits(V, beta):
+            return LinearFokkerPlanck(rho, V, beta, **options)
+    return GradientFlow(free_energy(rho, potential, beta), rho, Wasserstein(), **options)
 
 
 def graph_area(domain: Any, *, flat: bool = False, **options: Any) -> GradientFlow:

@@ -48,7 +48,10 @@ class Condensation:
 
     @staticmethod
     def suits(
-        residual: Sequence[ufl.Form], fields: Sequence[fem.Function], bcs: Sequence[Any], options: Any
+        residual: Sequence[ufl.Form],
+        fields: Sequence[fem.Function],
+        bcs: Sequence[Any],
+        options: Any,
     ) -> Condensation | None:
         """The preconditioner, where it is the fastest way: one scalar density, many vertices."""
         chosen = {"ksp_type", "pc_type"} & {*(options or {})}

@@ -2,11 +2,9 @@ r"""What densities need in a step: a variable that keeps them positive, a start,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from flows.coordinate import Coordinate
 from flows.forms import VERTEX, assembled
 from flows.solver import Solver
 
@@ -33,16 +31,14 @@ class Densities:
     Args:
         states: The densities.
         data: The functions from which the step sets out, one per density.
-        coordinates: Variables in which some of the densities are sought.
     """
 
     def __init__(
         self,
         states: Sequence[fem.Function],
         data: Sequence[fem.Function],
-        coordinates: Mapping[fem.Function, Coordinate],
     ) -> None:
-        self.states, self.data, self.coordinates = list(states), list(data), dict(coordinates)
+        self.states, self.data = list(states), list(data)
         self.comm = states[0].function_space.mesh.comm
         self.masses = []
         for V in (u.function_space for u in states):
@@ -59,7 +55,7 @@ class Densities:
         sums = np.empty((len(local), 3))
         self.comm.Allreduce(np.array(local), sums, MPI.SUM)
         self._means = [float(total / size) for size, total, _ in sums]
-        if self.coordinates:
+        if solver.coordinates:
             means = dict(zip(self.states, self._means, strict=True))
             solver.fit(means, PRECISION * float(np.sqrt(sums[:, 2].sum())))
 

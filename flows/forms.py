@@ -225,7 +225,7 @@ def assembled(form: fem.Form | None, V: fem.FunctionSpace) -> np.ndarray:
         fem.assemble_vector(b.array, form)
     b.scatter_reverse(InsertMode.add)
     b.scatter_forward()
-    return b.array
+    return np.asarray(b.array)
 
 
 def compiled(form: Any) -> Any:

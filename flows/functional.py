@@ -227,14 +227,9 @@ def _one(functions: Sequence[Any]) -> Any:
 
 def _pairs(metric: Any, states: tuple[fem.Function, ...]) -> list[tuple[Metric, Any]]:
     """Which metric rules which states."""
-    metrics = metric if isinstance(metric, tuple) else (metric,)
-    if not all(isinstance(m, Metric) for m in metrics):
-        raise ValueError("metric must be a metric such as flows.L2(), or a tuple of them.")
     if not isinstance(metric, tuple):
         return [(metric, states)]
-    if len(metrics) != len(states):
-        raise ValueError(f"{len(states)} states need as many metrics; got {len(metrics)}.")
-    return [(m, (u,)) for m, u in zip(metrics, states, strict=True)]
+    return [(m, (u,)) for m, u in zip(metric, states, strict=True)]
 
 
 def _per_state(source: Any, states: tuple[fem.Function, ...]) -> Sequence[ufl.Form | None]:

@@ -23,7 +23,16 @@ from flows.scheme import ImplicitEuler, MinimizingMovement, Scheme
 import ufl
 from ufl import grad, inner
 
-__all__ = ["L2", "Dissipation", "HMinus1", "Metric", "Onsager", "Wasserstein"]
+__all__ = [
+    "L2",
+    "Dissipation",
+    "HMinus1",
+    "Metric",
+    "Onsager",
+    "Wasserstein",
+    "per_state",
+    "preferred",
+]
 
 
 def _each(fields: Any) -> Sequence[Any]:
@@ -225,3 +234,25 @@ class Dissipation(Metric):
             "A Dissipation cannot be added to another metric: its psi* is not explicit; "
             "state it as Onsager(psi_star)."
         )
+
+
+def per_state(metric: Any, states: Sequence[Any]) -> list[Metric]:
+    """The metric of each state.
+
+    Raises:
+        ValueError: for what is no metric, or for a tuple of another length than the states'.
+    """
+    several = isinstance(metric, tuple)
+    metrics = list(metric) if several else [metric] * len(states)
+    if not all(isinstance(m, Metric) for m in metrics):
+        raise ValueError("metric must be a metric such as flows.L2(), or a tuple of them.")
+    if len(metrics) != len(states):
+        raise ValueError(f"{len(states)} states need as many metrics; got {len(metrics)}.")
+    return metrics
+
+
+def preferred(metrics: Sequence[Metric]) -> Scheme:
+    """The scheme of the first metric that prefers another than the minimizing movement."""
+    return next(
+        (m.scheme for m in metrics if m.scheme != MinimizingMovement()), MinimizingMovement()
+    )

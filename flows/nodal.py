@@ -81,13 +81,12 @@ class NodalSolver(Solver):
             ]
         )
         self._mass = [
-            assembled(compiled(-ufl.derivative(force, mu, ones[mu])), mu.function_space) for force, _, mu in pairs
+            assembled(compiled(-ufl.derivative(force, mu, ones[mu])), mu.function_space)
+            for force, _, mu in pairs
         ]
         single = len(self.states) == 1
         self.F = compiled(continuity[0] if single else list(continuity))
-        blocks = [
-            [(linearised(r, u), linearised(r, mu)) for _, u, mu in pairs] for r in continuity
-        ]
+        blocks = [[(linearised(r, u), linearised(r, mu)) for _, u, mu in pairs] for r in continuity]
         first = [[a for a, _ in row] for row in blocks]
         second = [[b for _, b in row] for row in blocks]
         self._by_density = compiled(first[0][0] if single else first)
@@ -128,7 +127,9 @@ class NodalSolver(Solver):
         n, start = [u.function_space.dofmap.index_map.size_local for u in self.states], 0
         for i, bend in enumerate(self._bends):
             here = slice(start, start + n[i])
-            curvature = 0.0 if bend is None else assembled(bend, self.states[i].function_space)[: n[i]]
+            curvature = (
+                0.0 if bend is None else assembled(bend, self.states[i].function_space)[: n[i]]
+            )
             scale = by_density.array[here] / self._mass[i][: n[i]]
             by_potential.array[here] = curvature * scale
             start += n[i]

@@ -17,7 +17,7 @@ from dolfinx.fem import petsc as fempetsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
-__all__ = ["SolveFailed", "Solver", "conditions_by_space"]
+__all__ = ["SolveFailed", "Solver", "check_conditions", "conditions_by_space", "linearised"]
 
 _SNES_REASONS = {v: k for k, v in vars(PETSc.SNES.ConvergedReason).items() if isinstance(v, int)}
 _KSP_REASONS = {v: k for k, v in vars(PETSc.KSP.ConvergedReason).items() if isinstance(v, int)}
@@ -194,7 +194,10 @@ class Solver:
     def _slopes(self, x: PETSc.Vec) -> PETSc.Vec:
         slopes = x.duplicate()
         for f, s, slope in zip(
-            self.sought, _split(x.array_r, self.sought), _split(slopes.array, self.sought), strict=True
+            self.sought,
+            _split(x.array_r, self.sought),
+            _split(slopes.array, self.sought),
+            strict=True,
         ):
             coordinate = self.coordinates.get(f)
             slope[:] = coordinate.slope(s) if coordinate else 1.0
@@ -317,6 +320,24 @@ def conditions_by_space(
     """The conditions on each space, or on its subspaces."""
     # A condition knows its space as the C++ object only.
     return list(fem.bcs_by_block([V._cpp_object for V in spaces], list(bcs)))
+
+
+def check_conditions(bcs: Sequence[fem.DirichletBC], fields: Sequence[fem.Function]) -> None:
+    """Each condition must mean one field.
+
+    Raises:
+        ValueError: if it means none, or several.
+    """
+    spaces = [f.function_space for f in fields]
+    for bc in bcs:
+        found = conditions_by_space(spaces, [bc])
+        owners = [f.name for f, own in zip(fields, found, strict=True) if own]
+        if len(owners) != 1:
+            raise ValueError(
+                f"A Dirichlet condition applies to {len(owners)} of the fields {owners}: make it "
+                "on the function space of one field, and give each field a space of its own "
+                "(V.clone())."
+            )
 
 
 def _fixed_entries(spaces: Sequence[Any], bcs: Sequence[fem.DirichletBC]) -> list[np.ndarray]:

@@ -5,13 +5,15 @@ The numbers called bars are those of two-field prototypes of the same schemes on
 
 import flows
 from flows.energy import entropy, internal, potential
-from flows.mesh import interval, rectangle
+from flows.mesh import interval, read, rectangle
 from flows.mobility import Cell, Upwind
+from flows.ranks import on_root
 
 import numpy as np
 import pytest
 import ufl
 from dolfinx import fem
+from mpi4py import MPI
 from tools import comm, error, order, total
 from ufl import SpatialCoordinate
 
@@ -21,10 +23,6 @@ SCHEMES = {"implicit Euler": flows.ImplicitEuler()}
 
 class _Ufl:
     exp, cos, sin = ufl.exp, ufl.cos, ufl.sin
-
-    @staticmethod
-    def maximum(a, b):
-        return ufl.max_value(a, b)
 
 
 def flowing(domain, energy, start, *, mobility=None, scheme=None):
@@ -126,7 +124,7 @@ def test_avf_is_second_order_on_positive_densities():
             flow = falling(16, start=0.05, scheme=scheme)
             evolved(flow, 0.25, n)
             gap = np.abs(flow.state.x.array - reference.state.x.array).max()
-            errors[type(scheme).__name__, n] = comm.allreduce(gap, op=flows.diagnostics.MPI.MAX)
+            errors[type(scheme).__name__, n] = comm.allreduce(gap, MPI.MAX)
     euler = [errors["ImplicitEuler", n] for n in (8, 16)]
     avf = [errors["AVF", n] for n in (8, 16, 32)]
     assert abs(np.log2(euler[0] / euler[1]) - 1) < 0.1, euler
@@ -136,82 +134,85 @@ def test_avf_is_second_order_on_positive_densities():
 
 # -- powers: porous media ----------------------------------------------------------------------
 def barenblatt(r2, t, m, d, *, C=0.1, maximum=np.maximum):
-    """The solution of Barenblatt, of the squared radius; and the radius of its support."""
+    """The solution of Barenblatt in d dimensions, of the squared radius."""
     k = 1 / (d * (m - 1) + 2)
-    q = k * (m - 1) / (2 * m)
-    value = t ** (-d * k) * maximum(C - q * r2 * t ** (-2 * k), 0.0) ** (1 / (m - 1))
-    return value, np.sqrt(C / q) * t**k if q > 0 else np.inf
+    bump = maximum(C - k * (m - 1) / (2 * m) * r2 * t ** (-2 * k), 0.0)
+    return t ** (-d * k) * bump ** (1 / (m - 1))
 
 
-# A mesh of right angles has longer edges than one of Gmsh with as many vertices: the bars belong
-# to n vertices to a side of (-1.4, 1.4)^2.
+def edge(t, m, d, *, C=0.1):
+    """The radius of its support."""
+    k = 1 / (d * (m - 1) + 2)
+    return np.sqrt(C * 2 * m / (k * (m - 1))) * t**k
+
+
+def square(tmp, a, h):
+    """The square (-a, a)^2 by Gmsh."""
+    path = tmp / f"square_{a}.geo"
+    text = f'SetFactory("OpenCASCADE"); Rectangle(1) = {{-{a}, -{a}, 0, {2 * a}, {2 * a}}};'
+    on_root(comm, lambda: path.write_text(text))
+    return read(path, h=h)
+
+
+# The bars are for n cells to a side of such squares; these two have the sizes of their cells.
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
-@pytest.mark.parametrize(("m", "bars"), [(2, (9.73e-3, 3.94e-3)), (3, (4.03e-2, 1.74e-2))])
-def test_a_gas_in_a_porous_medium_spreads_as_barenblatt(m, bars, scheme):
-    errors = []
+@pytest.mark.parametrize(
+    ("m", "a", "bars"), [(2, 1.58, (9.73e-3, 3.94e-3)), (3, 1.35, (4.03e-2, 1.74e-2))]
+)
+def test_a_gas_in_a_porous_medium_spreads_as_barenblatt(m, a, bars, scheme, tmp):
+    errors, r2 = [], lambda x: x[0] ** 2 + x[1] ** 2
     for n, bar in zip((24, 48), bars, strict=True):
-        h = 2.8 / n
-        domain = rectangle((-1.4, -1.4), (1.4, 1.4), h=h)
-        r2 = lambda x: x[0] ** 2 + x[1] ** 2
-        flow = flowing(
-            domain,
-            lambda rho: internal(rho, m),
-            lambda x: barenblatt(r2(x), 0.1, m, 2)[0],
-            scheme=scheme,
-        )
+        domain = square(tmp, a, 2 * a / n)
+        start = lambda x: barenblatt(r2(x), 0.1, m, 2)
+        flow = flowing(domain, lambda rho: internal(rho, m), start, scheme=scheme)
         flow.time = 0.1
         evolved(flow, 0.3, n * 10 // 24)
-        exact, radius = barenblatt(
-            r2(SpatialCoordinate(domain)), 0.3, m, 2, maximum=_Ufl.maximum
-        )
+        exact = barenblatt(r2(SpatialCoordinate(domain)), 0.3, m, 2, maximum=ufl.max_value)
         errors.append(distance(flow.state, exact))
         at = flow.state.function_space.tabulate_dof_coordinates()
-        assert abs(highest(flow.state, np.sqrt(r2(at.T))) - radius) < 1.0 * h
-        assert errors[-1] < 1.1 * bar
-    assert 1.2 < np.log2(errors[0] / errors[1]) < 1.5, errors
+        front = highest(flow.state, np.sqrt(r2(at.T)))
+        assert abs(front - edge(0.3, m, 2)) < 2 * a / n
+        assert errors[-1] < 1.03 * bar
+    assert 1.15 < np.log2(errors[0] / errors[1]) < 1.5, errors
 
 
+@pytest.mark.parametrize("mobility", [Cell(), Upwind()], ids=["cell", "upwind"])
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
 @pytest.mark.parametrize("m", [2, 3])
-def test_a_front_waits_where_the_pressure_is_flat(m, scheme):
-    # The pressure m/(m - 1) u^(m - 1) = sin^2 x steepens by a' = 2 (m + 1) a^2 where it is a x^2.
+def test_a_front_waits_where_the_pressure_is_flat(m, scheme, mobility):
+    # The pressure m/(m - 1) u^(m - 1) = sin^2 x is a x^2 at the front, with a' = 2 (m + 1) a^2.
     h, waiting = (np.pi + 2) / 200, 1 / (2 * (m + 1))
-    domain = interval(-1, np.pi + 1, h=h)
     pressure = lambda x: np.where((x[0] > 0) & (x[0] < np.pi), np.sin(x[0]) ** 2, 0.0)
     flow = flowing(
-        domain,
+        interval(-1, np.pi + 1, h=h),
         lambda rho: internal(rho, m),
         lambda x: ((m - 1) / m * pressure(x)) ** (1 / (m - 1)),
+        mobility=mobility,
         scheme=scheme,
     )
     at = flow.state.function_space.tabulate_dof_coordinates()[:, 0]
     start = highest(flow.state, at)
-    evolved(flow, 0.9 * waiting, 90)
-    assert abs(highest(flow.state, at) - start) < 2 * h
-    evolved(flow, 1.5 * waiting, 60)
-    assert highest(flow.state, at) - max(start, np.pi) > 3 * h
+    evolved(flow, 0.9 * waiting, 45)
+    assert highest(flow.state, at) < min(start + 2.1 * h, np.pi)
+    evolved(flow, 2 * waiting, 55)
+    assert highest(flow.state, at) > np.pi + 2 * h
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
 def test_fast_diffusion_spreads_as_barenblatt(scheme):
-    # rho ~ x^-4: the interval (-20, 20) loses 2e-5 of the mass. Its cells grow outwards.
+    # rho ~ x^-4: the interval (-20, 20) holds all but 2e-5 of the mass. Its cells grow outwards.
     sizes, errors, m = (40, 80, 160), [], 0.5
     for n in sizes:
         domain = interval(-1, 1, h=2 / n)
         domain.geometry.x[:, 0] = 20 * np.sinh(4 * domain.geometry.x[:, 0]) / np.sinh(4)
-        flow = flowing(
-            domain,
-            lambda rho: internal(rho, m),
-            lambda x: barenblatt(x[0] ** 2, 0.1, m, 1, C=0.1)[0],
-            scheme=scheme,
-        )
+        start = lambda x: barenblatt(x[0] ** 2, 0.1, m, 1, C=1)
+        flow = flowing(domain, lambda rho: internal(rho, m), start, scheme=scheme)
         flow.time = 0.1
         evolved(flow, 0.3, n**2 // 160)
-        exact, _ = barenblatt(
-            SpatialCoordinate(domain)[0] ** 2, 0.3, m, 1, maximum=_Ufl.maximum
-        )
+        x = SpatialCoordinate(domain)[0]
+        exact = barenblatt(x**2, 0.3, m, 1, C=1, maximum=ufl.max_value)
         errors.append(distance(flow.state, exact))
-    assert -order(sizes, errors) > 1.9, errors
+    assert abs(order(sizes, errors) + 2) < 0.1, errors
 
 
 def test_avf_keeps_the_balance_of_energy_of_a_gas_to_rounding():
@@ -224,7 +225,7 @@ def test_avf_keeps_the_balance_of_energy_of_a_gas_to_rounding():
             scheme=flows.AVF(),
         )
         history = evolved(flow, 0.04, steps)
-        assert np.abs(history["defect"]).max() < 1e-13 * history["energy"][0]
+        assert np.abs(history["defect"]).max() < 1e-12 * history["energy"][0]
         states.append(flow.state.x.array.copy())
     gaps = [comm.allreduce(np.sum((s - states[-1]) ** 2)) ** 0.5 for s in states[:-1]]
     assert abs(order((4, 8, 16), gaps) + 2) < 0.15, gaps
