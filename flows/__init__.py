@@ -10,7 +10,19 @@ from flows import _boot  # isort: split
 import logging
 
 from flows import diagnostics, energy, mesh, mobility, transport
-from flows.catalogue import allen_cahn, cahn_hilliard, graph_area, heat, mean_curvature
+from flows.catalogue import (
+    aggregation,
+    allen_cahn,
+    cahn_hilliard,
+    fokker_planck,
+    graph_area,
+    heat,
+    heat_entropy,
+    mean_curvature,
+    porous_medium,
+    reaction_diffusion,
+    thin_film,
+)
 from flows.check import check
 from flows.checkpoint import load, save
 from flows.cite import citation
@@ -18,10 +30,11 @@ from flows.control import Adaptive, Fixed
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import StepFailed, StepReport
-from flows.metric import L2, Dissipation, HMinus1, Onsager, Wasserstein
+from flows.metric import KL, L2, Dissipation, FisherRao, HMinus1, Onsager, Wasserstein
 from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
 from flows.picture import animate, curves, plot, snapshot
+from flows.reactions import Reaction
 from flows.recorder import Recorder, reaction
 from flows.scheme import AVF, BDF2, JKO, ImplicitEuler, MinimizingMovement
 from flows.weak import WeakFlow
@@ -33,11 +46,13 @@ __all__ = [
     "AVF",
     "BDF2",
     "JKO",
+    "KL",
     "L2",
     "Adaptive",
     "Checkpoint",
     "Dissipation",
     "Finished",
+    "FisherRao",
     "Fixed",
     "GradientFlow",
     "HMinus1",
@@ -49,6 +64,7 @@ __all__ = [
     "Onsager",
     "Picture",
     "Progress",
+    "Reaction",
     "Recorder",
     "StepFailed",
     "StepReport",
@@ -56,6 +72,7 @@ __all__ = [
     "Wasserstein",
     "WeakFlow",
     "Writer",
+    "aggregation",
     "allen_cahn",
     "animate",
     "cahn_hilliard",
@@ -65,17 +82,22 @@ __all__ = [
     "diagnostics",
     "energy",
     "evolve",
+    "fokker_planck",
     "graph_area",
     "heat",
+    "heat_entropy",
     "load",
     "mean_curvature",
     "mesh",
     "mobility",
     "noise",
     "plot",
+    "porous_medium",
     "reaction",
+    "reaction_diffusion",
     "save",
     "snapshot",
+    "thin_film",
     "transport",
 ]
 

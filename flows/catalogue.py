@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows import energy
@@ -9,18 +10,26 @@ from flows.fokker_planck import LinearFokkerPlanck, free_energy
 from flows.forms import lumpable
 from flows.metric import L2, HMinus1, Wasserstein
 from flows.movement import GradientFlow
+from flows.reactions import Reaction, kinetics
+from flows.reactions import free_energy as reactions_energy
+from flows.scheme import ImplicitEuler
 from flows.surface import NormalL2, SurfaceFlow
 
 import ufl
 from dolfinx import fem, mesh
 
 __all__ = [
+    "aggregation",
     "allen_cahn",
     "cahn_hilliard",
     "fokker_planck",
     "graph_area",
     "heat",
+    "heat_entropy",
     "mean_curvature",
+    "porous_medium",
+    "reaction_diffusion",
+    "thin_film",
 ]
 
 
@@ -118,6 +127,135 @@ def fokker_planck(
         if LinearFokkerPlanck.suits(V, beta):
             return LinearFokkerPlanck(rho, V, beta, **options)
     return GradientFlow(free_energy(rho, potential, beta), rho, Wasserstein(), **options)
+
+
+def heat_entropy(domain: Any, **options: Any) -> GradientFlow:
+    r"""Heat equation: the entropy in the Wasserstein metric {cite}`jordan1998`.
+
+    $$ \dot\rho = \Delta\rho, \qquad E = \int \rho \log \rho $$
+
+    Args:
+        domain: Mesh or scalar P1 space.
+        options: Passed on to :class:`flows.GradientFlow`.
+    """
+    return fokker_planck(domain, **{"name": "heat_entropy"} | options)
+
+
+def porous_medium(domain: Any, m: float, potential: Any = None, **options: Any) -> GradientFlow:
+    r"""Porous medium equation: the internal energy in the Wasserstein metric {cite}`otto2001`.
+
+    $$ \dot\rho = \Delta \rho^m + \nabla\cdot(\rho \nabla V), \qquad
+       E = \int \frac{\rho^m}{m - 1} + V \rho $$
+
+    Above $m = 1$ an empty region stays empty until the front comes {cite}`vazquez2007`; below it
+    diffusion is fast.
+
+    Args:
+        domain: Mesh or scalar P1 space.
+        m: Exponent, positive and not 1.
+        potential: UFL expression of the point; none by default.
+        options: Passed on to :class:`flows.GradientFlow`.
+
+    Raises:
+        ValueError: for another exponent.
+    """
+    rho = _state(domain, "rho")
+    E = energy.internal(rho, m)
+    if potential is not None:
+        E += energy.potential(rho, potential)
+    return GradientFlow(E, rho, Wasserstein(), **{"name": "porous_medium"} | options)
+
+
+def aggregation(
+    domain: Any,
+    *,
+    strength: float,
+    length: float,
+    potential: Any = 0.0,
+    beta: float = 1.0,
+    **options: Any,
+) -> GradientFlow:
+    r"""Diffusing particles that attract each other: a McKean-Vlasov equation {cite}`mckean1966`.
+
+    $$ \dot\rho = \nabla\cdot\big(\beta^{-1} \nabla\rho + \rho \nabla (V - k \varphi)\big), \qquad
+       -\ell^2 \Delta\varphi + \varphi = \rho $$
+
+    The energy is :func:`flows.energy.interaction` with free energy. Where the attraction wins the
+    energy is not convex, and a step has a certificate only below the time of the collapse: take
+    :class:`flows.Adaptive` steps.
+
+    Args:
+        domain: Mesh or scalar P1 space.
+        strength: Strength $k$ of the attraction.
+        length: Range $\ell$ of the kernel.
+        potential: UFL expression of the point.
+        beta: Inverse temperature, positive.
+        options: Passed on to :class:`flows.GradientFlow`.
+    """
+    rho = _state(domain, "rho")
+    phi = fem.Function(rho.function_space.clone(), name="phi")
+    E = free_energy(rho, potential, beta)
+    E += energy.interaction(rho, phi, strength=strength, length=length)
+    options = {"name": "aggregation"} | options
+    return GradientFlow(E, rho, Wasserstein(), auxiliary=[phi], **options)
+
+
+def thin_film(domain: Any, n: float = 3.0, **options: Any) -> GradientFlow:
+    r"""Thin film equation: the Dirichlet energy, moved with the mobility of a viscous film.
+
+    $$ \dot h = -\nabla\cdot(h^n \nabla \Delta h), \qquad E = \tfrac12 \int |\nabla h|^2 $$
+
+    The equation of {cite}`bernis1990`. Volume is exact; positivity is that of the equation, not of
+    the scheme.
+
+    Args:
+        domain: Mesh (P1) or function space.
+        n: Exponent of the mobility: 3 without slip at the wall.
+        options: Passed on to :class:`flows.GradientFlow`.
+    """
+    h = _state(domain, "h")
+    mobility = ufl.max_value(h, 0.0) ** n
+    return GradientFlow(
+        energy.dirichlet(h), h, HMinus1(mobility), **{"name": "thin_film"} | options
+    )
+
+
+def reaction_diffusion(
+    domain: Any,
+    reactions: Sequence[Reaction],
+    *,
+    diffusivity: Mapping[str, Any],
+    equilibrium: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> GradientFlow:
+    r"""Reacting and diffusing species with detailed balance {cite}`mielke2011`.
+
+    $$ \dot c_i = \nabla\cdot(D_i \nabla c_i) + \sum_r (\beta_{ri} - \alpha_{ri})\, k_r
+       \Big(\prod_j (c_j/c_j^*)^{\alpha_{rj}} - \prod_j (c_j/c_j^*)^{\beta_{rj}}\Big) $$
+
+    What the reactions conserve is conserved, and concentrations stay positive. The state is the tuple
+    of concentrations, in the order and with the names of ``diffusivity``; see :mod:`flows.reactions`.
+
+    Args:
+        domain: Mesh or scalar P1 space.
+        reactions: The reactions, :class:`flows.reactions.Reaction`.
+        diffusivity: Diffusivity $D_i$ of each species.
+        equilibrium: Concentration $c_i^*$ of each species in detailed balance; 1 by default.
+        options: Passed on to :class:`flows.GradientFlow`.
+
+    Raises:
+        ValueError: if a reaction names a species without diffusivity.
+    """
+    unknown = {s for r in reactions for s in (*r.educts, *r.products)} - {*diffusivity}
+    if unknown:
+        raise ValueError(f"No diffusivity is given for the species {sorted(unknown)}.")
+    first = _state(domain, "c")
+    c = tuple(fem.Function(first.function_space.clone(), name=name) for name in diffusivity)
+    star = [(equilibrium or {}).get(name, 1.0) for name in diffusivity]
+    metric = kinetics(c, reactions, list(diffusivity.values()), star)
+    options = {"name": "reaction_diffusion"} | options
+    scheme = options.pop("scheme", ImplicitEuler())
+    return GradientFlow(reactions_energy(c, star), c, metric, scheme=scheme, **options)
 
 
 def graph_area(domain: Any, *, flat: bool = False, **options: Any) -> GradientFlow:

@@ -19,7 +19,7 @@ from ufl.algorithms.map_integrands import map_integrand_dags
 from ufl.corealg.multifunction import MultiFunction
 from ufl.corealg.traversal import unique_pre_traversal
 
-__all__ = ["Bounded", "Coordinate", "Positive", "guard", "natural"]
+__all__ = ["TINY", "Bounded", "Coordinate", "Positive", "guard", "log", "natural"]
 
 
 class Coordinate(ABC):
@@ -69,20 +69,20 @@ class Positive(Coordinate):
     @override
     def value(self, s: np.ndarray) -> np.ndarray:
         c = self.scale
-        return np.where(s >= c, s, c * np.exp(np.minimum(s / c - 1, 0.0)))
+        return np.asarray(np.where(s >= c, s, c * np.exp(np.minimum(s / c - 1, 0.0))))
 
     @override
     def slope(self, s: np.ndarray) -> np.ndarray:
-        return np.exp(np.minimum(s / self.scale - 1, 0.0))
+        return np.asarray(np.exp(np.minimum(s / self.scale - 1, 0.0)))
 
     @override
     def inverse(self, u: np.ndarray) -> np.ndarray:
         c = self.scale
-        return np.where(u >= c, u, c * (1 + np.log(np.minimum(u / c, 1.0))))
+        return np.asarray(np.where(u >= c, u, c * (1 + np.log(np.minimum(u / c, 1.0)))))
 
     @override
     def inside(self, u: np.ndarray) -> np.ndarray:
-        return np.maximum(u, self.floor * self.scale)
+        return np.asarray(np.maximum(u, self.floor * self.scale))
 
 
 @dataclass(frozen=True)
@@ -101,25 +101,25 @@ class Bounded(Coordinate):
 
     @override
     def value(self, s: np.ndarray) -> np.ndarray:
-        return self.lower + (self.upper - self.lower) * _logistic(s)
+        return np.asarray(self.lower + (self.upper - self.lower) * _logistic(s))
 
     @override
     def slope(self, s: np.ndarray) -> np.ndarray:
-        return (self.upper - self.lower) * _logistic(s) * _logistic(-s)
+        return np.asarray((self.upper - self.lower) * _logistic(s) * _logistic(-s))
 
     @override
     def inverse(self, u: np.ndarray) -> np.ndarray:
-        return np.log((u - self.lower) / (self.upper - u))
+        return np.asarray(np.log((u - self.lower) / (self.upper - u)))
 
     @override
     def inside(self, u: np.ndarray) -> np.ndarray:
         gap = self.floor * (self.upper - self.lower)
-        return np.clip(u, self.lower + gap, self.upper - gap)
+        return np.asarray(np.clip(u, self.lower + gap, self.upper - gap))
 
 
 def _logistic(s: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-s))
+        return np.asarray(1 / (1 + np.exp(-s)))
 
 
 def natural(energy: ufl.Form, state: fem.Function) -> Coordinate | None:
@@ -150,15 +150,22 @@ def _below_one(exponent: Any) -> bool:
 
 
 def _ends(e: Any, state: fem.Function) -> list[float]:
-    """Zeros of an expression that is affine in the state and in nothing else."""
+    """Zeros of an expression that is affine in the state, whatever stands beside it."""
+    others: dict[Any, float] = {f: 1.0 for f in extract_type(e, ufl.classes.Coefficient)}
+    others |= {c: float(np.ravel(c.value)[0]) for c in extract_type(e, ufl.classes.Constant)}
     try:
-        at_0, at_1 = (float(e((0.0,), {state: value})) for value in (0.0, 1.0))
-    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError):
-        return []  # other functions stand in it
+        at_0, at_1 = (float(e((0.0, 0.0, 0.0), others | {state: u})) for u in (0.0, 1.0))
+    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError, ZeroDivisionError):
+        return []  # gradients stand in it
     return [-at_0 / (at_1 - at_0) + 0.0] if at_1 != at_0 else []
 
 
 TINY = 1e-300
+
+
+def log(u: Any) -> Any:
+    """The logarithm of a density, finite where it vanishes: 0 log 0 = 0."""
+    return ufl.ln(ufl.conditional(ufl.eq(u, 0.0), TINY, u))
 
 
 class _Guard(MultiFunction):
@@ -173,7 +180,7 @@ class _Guard(MultiFunction):
     def ln(self, o: Any, operand: Any) -> Any:
         if not any(f in self.fields for f in extract_type(operand, ufl.classes.Coefficient)):
             return self.reuse_if_untouched(o, operand)
-        return ufl.ln(ufl.conditional(ufl.eq(operand, 0.0), TINY, operand))
+        return log(operand)
 
 
 def guard(form: ufl.Form, fields: Sequence[fem.Function]) -> ufl.Form:

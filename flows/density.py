@@ -54,10 +54,12 @@ class Densities:
             local.append([mass.sum(), weighted.sum(), weighted @ weighted])
         sums = np.empty((len(local), 3))
         self.comm.Allreduce(np.array(local), sums, MPI.SUM)
-        self._means = [float(total / size) for size, total, _ in sums]
+        means = sums[:, 1] / sums[:, 0]
+        # A species that is nowhere yet will be of the size of the others.
+        self._means = [float(mean) if mean > 0 else float(means.max()) for mean in means]
         if solver.coordinates:
-            means = dict(zip(self.states, self._means, strict=True))
-            solver.fit(means, PRECISION * float(np.sqrt(sums[:, 2].sum())))
+            sizes = dict(zip(self.states, self._means, strict=True))
+            solver.fit(sizes, PRECISION * float(np.sqrt(sums[:, 2].sum())))
 
     @contextmanager
     def filled(self, share: float) -> Iterator[None]:

@@ -16,6 +16,7 @@ __all__ = [
     "entropy",
     "ginzburg_landau",
     "graph_area",
+    "interaction",
     "internal",
     "potential",
 ]
@@ -118,3 +119,25 @@ def potential(rho: Any, V: Any, *, measure: ufl.Measure = dx) -> ufl.Form:
         measure: Where it is integrated.
     """
     return V * rho * measure
+
+
+def interaction(
+    rho: Any, phi: Any, *, strength: Any = 1.0, length: Any = 1.0, measure: ufl.Measure = dx
+) -> ufl.Form:
+    r"""Energy of attraction by a screened Poisson kernel, with the field that carries it.
+
+    $$ E(\rho) = -\frac{k}{2} \int \rho\, \varphi, \qquad
+       -\ell^2 \Delta\varphi + \varphi = \rho, $$
+
+    written as $k \int \tfrac12 (\ell^2 |\nabla\varphi|^2 + \varphi^2) - \rho \varphi$, which is
+    stationary in $\varphi$: give the flow ``auxiliary=[phi]``.
+
+    Args:
+        rho: A density.
+        phi: The field, a function of the same space.
+        strength: Strength $k$: attraction if positive.
+        length: Range $\ell$ of the kernel.
+        measure: Where it is integrated.
+    """
+    field = 0.5 * (length**2 * inner(grad(phi), grad(phi)) + phi**2)
+    return strength * (field - rho * phi) * measure

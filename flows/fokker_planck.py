@@ -78,14 +78,15 @@ class LinearFokkerPlanck(GradientFlow):
 
     @override
     def _make_step(self, metric: Any, source: Any) -> StepFunctional:
-        return _Step(self.states[0], self.potential, self.beta)
+        self._linear = _Step(self.states[0], self.potential, self.beta)
+        return self._linear
 
     @override
     def _make_solver(self, coordinates: Any, lumped: bool, options: Any) -> Solver:
         # Pivots are as small as the Gibbs weights.
         return Solver(
             self._step.residual,
-            [self._step.ratio],
+            [self._linear.ratio],
             prefix=f"{self.name}_",
             options={"pc_factor_zeropivot": TINY} | dict(options or {}),
             definite=True,
@@ -93,7 +94,8 @@ class LinearFokkerPlanck(GradientFlow):
 
     @override
     def _conserve(self) -> None:
-        self._densities.conserve([-row for row in self.solver.residuals()])
+        if self._densities is not None:
+            self._densities.conserve([-row for row in self.solver.residuals()])
 
     @override
     def _slack(self) -> float:
@@ -157,4 +159,6 @@ class _Step(StepFunctional):
 
 def free_energy(rho: Any, potential: Any, beta: float) -> ufl.Form:
     r"""The free energy $\int V \rho + \beta^{-1} \rho \log \rho$."""
-    return energy.potential(rho, potential) + float(1 / beta) * energy.entropy(rho)
+    E = float(1 / beta) * energy.entropy(rho)
+    free = isinstance(potential, (int, float)) and potential == 0
+    return E if free else E + energy.potential(rho, potential)

@@ -12,9 +12,9 @@ import ufl
 from dolfinx import fem
 from dolfinx.la import InsertMode
 from ufl.algorithms import expand_derivatives
+from ufl.algorithms.analysis import extract_type
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 from ufl.algorithms.compute_form_data import compute_form_data
-from ufl.algorithms.analysis import extract_type
 from ufl.corealg.map_dag import map_expr_dag
 from ufl.corealg.multifunction import MultiFunction
 from ufl.corealg.traversal import unique_pre_traversal

@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.forms import depends_on, fix_quadrature, substitute, zero
 from flows.metric import Metric
-from flows.scheme import Scheme, Stencil
+from flows.scheme import MinimizingMovement, Scheme, Stencil
 
 import dolfinx
 import ufl
@@ -191,6 +191,10 @@ class StepFunctional:
         if metric.primal:
             rates = [(u - v) / tau for u, v in zip(block.states, self.old[here], strict=True)]
             rate = dict(zip(probe, rates, strict=True))
+            apart = self._divergence(block, here)
+            if apart is not None:
+                step, movement = apart
+                return step, movement, 2 * movement
             effective_rate = {p: c / effective for p, c in zip(probe, changes, strict=True)}
             step = effective * substitute(psi, effective_rate)
             return step, tau * substitute(psi, rate), tau * substitute(slope, rate)
@@ -200,6 +204,14 @@ class StepFunctional:
         step = -1 * pairing - effective * substitute(psi, force)
         dissipation = tau * substitute(slope, rate)
         return step, dissipation - tau * substitute(psi, rate), dissipation
+
+    def _divergence(self, block: Block, here: slice) -> tuple[ufl.Form, ufl.Form] | None:
+        """Divergences from the base point over the step, and from the old state over tau."""
+        if not isinstance(self.scheme, MinimizingMovement):
+            return None
+        states = _one(block.states)
+        apart = block.metric.divergence(states, _one(self.old[here]))
+        return None if apart is None else (1 / self.effective * apart, 1 / self.tau * apart)
 
 
 def as_functional(form: Any) -> ufl.Form:

@@ -16,16 +16,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, override
 
+from flows.coordinate import log
 from flows.forms import VERTEX, lumpable
 from flows.mobility import Cell
 from flows.scheme import ImplicitEuler, MinimizingMovement, Scheme
 
 import ufl
-from ufl import grad, inner
+from ufl import grad, inner, sqrt
 
 __all__ = [
+    "KL",
     "L2",
     "Dissipation",
+    "FisherRao",
     "HMinus1",
     "Metric",
     "Onsager",
@@ -33,6 +36,8 @@ __all__ = [
     "per_state",
     "preferred",
 ]
+
+_NODES = ufl.dx(metadata=VERTEX)
 
 
 def _each(fields: Any) -> Sequence[Any]:
@@ -56,6 +61,9 @@ class Metric(ABC):
     measure: ufl.Measure = ufl.dx
     """Measure of the pairing of forces with rates; a vertex rule lumps it."""
 
+    positive: bool = False
+    """Whether states are positive, whatever the energy."""
+
     lumped: bool = False
     """Whether P1 states are paired, and their energies taken where they can, by the vertex rule."""
 
@@ -69,6 +77,13 @@ class Metric(ABC):
     @abstractmethod
     def psi_star(self, force: Any, state: Any) -> ufl.Form:
         """Dual dissipation potential of a force at a state (functions, or tuples of them)."""
+
+    def divergence(self, new: Any, old: Any) -> ufl.Form | None:
+        r"""Half the squared distance $d^2/2$ of two states, where it has a closed form.
+
+        A minimizing movement then takes it instead of $\tau^2 \psi((u - v)/\tau)$.
+        """
+        return None
 
     def pairing(self, force: Any, rate: Any) -> ufl.Form:
         """The product of forces and rates."""
@@ -91,22 +106,12 @@ class _Sum(Metric):
     def psi_star(self, force: Any, state: Any) -> ufl.Form:
         return self.first.psi_star(force, state) + self.second.psi_star(force, state)
 
-    @property
-    def measure(self) -> ufl.Measure:
-        return self._main.measure
-
-    @property
-    def lumped(self) -> bool:
-        return self._main.lumped
-
-    @property
-    def scheme(self) -> Scheme:
-        return self._main.scheme
-
-    @property
-    def _main(self) -> Metric:
-        """The metric whose discretisation leads: an L2 metric follows any other."""
-        return self.second if isinstance(self.first, L2) else self.first
+    def __post_init__(self) -> None:
+        # The discretisation of one metric leads; L2 follows any other, and FisherRao all but L2.
+        first = isinstance(self.second, L2) or not isinstance(self.first, (L2, FisherRao))
+        main = self.first if first else self.second
+        for name in ("measure", "lumped", "scheme"):
+            object.__setattr__(self, name, getattr(main, name))
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +194,58 @@ class Wasserstein(Metric):
 
 
 @dataclass(frozen=True, eq=False)
+class FisherRao(Metric):
+    r"""The metric of Fisher and Rao, or Hellinger: mass is made where it is, in proportion.
+
+    $$ \psi^*(\rho; \xi) = \tfrac12 \int \rho\, \xi^2, \qquad
+       \dot\rho = -\rho\, \frac{\delta E}{\delta \rho}, \qquad
+       d(\rho, \sigma)^2 = 4 \int \big(\sqrt\rho - \sqrt\sigma\big)^2. $$
+
+    A minimizing movement takes the distance itself. Added to :class:`Wasserstein` it is the
+    Hellinger-Kantorovich (Wasserstein-Fisher-Rao) metric {cite}`liero2018`, in which mass is moved
+    and made.
+    """
+
+    lumped = True
+    primal = True
+    positive = True
+
+    @override
+    def psi(self, rate: Any, state: Any) -> ufl.Form:
+        terms = zip(_each(rate), _each(state), strict=True)
+        return sum((0.5 * f**2 / u * _NODES for f, u in terms), ufl.Form([]))
+
+    @override
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
+        terms = zip(_each(force), _each(state), strict=True)
+        return sum((0.5 * u * f**2 * _NODES for f, u in terms), ufl.Form([]))
+
+    @override
+    def divergence(self, new: Any, old: Any) -> ufl.Form | None:
+        terms = zip(_each(new), _each(old), strict=True)
+        # Expanded, so that nothing is divided by the root of an empty node.
+        return sum((2 * (u + v - 2 * sqrt(u) * sqrt(v)) * _NODES for u, v in terms), ufl.Form([]))
+
+
+@dataclass(frozen=True, eq=False)
+class KL(FisherRao):
+    r"""The relative entropy in the place of half a squared distance: entropic mirror descent.
+
+    $$ \rho_{k+1} = \operatorname*{argmin}_\rho\; E(\rho) + \frac1\tau
+       \int \rho \log\frac{\rho}{\rho_k} - \rho + \rho_k, \qquad
+       \rho_{k+1} = \rho_k \exp\Big(-\tau \frac{\delta E}{\delta\rho}(\rho_{k+1})\Big). $$
+
+    It is the metric :class:`FisherRao` to leading order, with steps that are explicit in the logarithm
+    {cite}`beck2003`. The column ``movement`` of a history is the relative entropy over $\tau$.
+    """
+
+    @override
+    def divergence(self, new: Any, old: Any) -> ufl.Form | None:
+        terms = zip(_each(new), _each(old), strict=True)
+        return sum(((u * (log(u) - log(v)) - u + v) * _NODES for u, v in terms), ufl.Form([]))
+
+
+@dataclass(frozen=True, eq=False)
 class Onsager(Metric):
     r"""A metric by its dual dissipation potential, the user's own form.
 
@@ -200,10 +257,13 @@ class Onsager(Metric):
         dual: Maps the force (a function in the space of the state, or a tuple of them) to the form
             $\psi^*$: convex in the force, zero at zero. It may contain the state.
         measure: Measure of the pairing of forces with rates.
+        lumped: Whether P1 states are densities: paired, and their energies taken, by the vertex
+            rule, and kept positive where the energy asks for it.
     """
 
     dual: Callable[[Any], ufl.Form]
     measure: ufl.Measure = ufl.dx
+    lumped: bool = False
 
     @override
     def psi_star(self, force: Any, state: Any) -> ufl.Form:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, override
 
 from flows.condensation import Condensation
-from flows.coordinate import Coordinate, guard, natural
+from flows.coordinate import Coordinate, Positive, guard, natural
 from flows.density import EMPTY, FILLING, Densities
 from flows.flow import Flow, StepReport
 from flows.forms import fix_quadrature, integrate, lump, lumpable, polynomial_degree, zero
@@ -87,7 +86,11 @@ class GradientFlow(Flow):
         given = as_functional(energy)
         metrics = per_state(metric, self.states)
         lumped = [u for u, m in zip(self.states, metrics, strict=True) if m.lumped and lumpable(u)]
-        coordinates = {u: c for u in lumped if (c := natural(given, u)) is not None}
+        coordinates = {
+            u: c or Positive()
+            for u, m in zip(self.states, metrics, strict=True)
+            if u in lumped and ((c := natural(given, u)) or m.positive)
+        }
         energy = lump(guard(given, lumped), lumped) if lumped else given
         energy = fix_quadrature(energy, [*self.states, *self.auxiliary])
         degree = polynomial_degree(energy, [*self.states, *self.auxiliary])
@@ -145,7 +148,7 @@ class GradientFlow(Flow):
             self.bcs,
             prefix=prefix,
             options=options,
-            definite=step.convex,
+            definite=step.convex and not coordinates,
             symmetric=step.conservative and not coordinates,
             moving=self.moving,
             preconditioner=Condensation.suits(step.residual, step.fields, self.bcs, options)
@@ -251,8 +254,8 @@ class GradientFlow(Flow):
         except SolveFailed:
             if self.solver.linear:
                 raise
-        with self._approach(start):
-            return self._attempt(t, tau, before, stencil)
+        self._approach(start)
+        return self._attempt(t, tau, before, stencil, anew=True)
 
     def _start(self) -> list[tuple[fem.Function, np.ndarray]]:
         """What a failed attempt changes, with its values before it."""
@@ -260,8 +263,7 @@ class GradientFlow(Flow):
             return []
         return [(f, f.x.array.copy()) for f in (*self.solver.fields, *self._rates())]
 
-    @contextmanager
-    def _approach(self, start: list[tuple[fem.Function, np.ndarray]]) -> Iterator[None]:
+    def _approach(self, start: list[tuple[fem.Function, np.ndarray]]) -> None:
         """Come to the step from an easier one."""
         for f, values in start:
             f.x.array[:] = values
@@ -274,9 +276,6 @@ class GradientFlow(Flow):
                             u.x.array[:] = v.x.array
                         self._take_over()
                     self.solver.solve()
-            # Without a drop the potential of an empty region may fall without end.
-            with self._densities.filled(EMPTY):
-                yield
             return
         # The functional of a much shorter step is convex: it leads to the right valley.
         effective = float(self._step.effective.value)
@@ -285,7 +284,14 @@ class GradientFlow(Flow):
             self.solver.solve()
         finally:
             self._step.effective.value = effective
-        yield
+
+    def _search(self, *, anew: bool) -> int:
+        """Newton's method from the present fields."""
+        if anew and self._densities is not None and self.solver.coordinates:
+            # Without a drop in it the potential of an empty region may fall without end.
+            with self._densities.filled(EMPTY):
+                return self.solver.solve()
+        return self.solver.solve()
 
     def _take_over(self) -> None:
         """Begin at the solution of another scheme, which is easier to find."""
@@ -297,15 +303,17 @@ class GradientFlow(Flow):
             starter._densities.fit(starter.solver)
         start = starter._start()
         try:
-            starter.solver.solve()
+            starter._search(anew=False)
         except SolveFailed:
-            with starter._approach(start):
-                starter.solver.solve()
+            starter._approach(start)
+            starter._search(anew=True)
         for mine, theirs in zip(self.potentials, starter.potentials, strict=True):
             mine.x.array[:] = theirs.x.array
 
-    def _attempt(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
-        iterations = self.solver.solve()
+    def _attempt(
+        self, t: float, tau: float, before: float, stencil: Stencil, *, anew: bool = False
+    ) -> StepReport:
+        iterations = self._search(anew=anew)
         self._step.find_rates(stencil)
         self._conserve()
         movement = integrate(self._movement)

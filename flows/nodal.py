@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, override
 
 from flows.coordinate import Coordinate
-from flows.forms import assembled, compiled, lumpable, nodal
+from flows.forms import VERTEX, assembled, compiled, lumpable, nodal
 from flows.functional import StepFunctional
 from flows.options import convective
 from flows.solver import Solver, linearised
@@ -87,6 +87,10 @@ class NodalSolver(Solver):
         single = len(self.states) == 1
         self.F = compiled(continuity[0] if single else list(continuity))
         blocks = [[(linearised(r, u), linearised(r, mu)) for _, u, mu in pairs] for r in continuity]
+        blocks = [
+            [_same_pattern(*pair, u) for u, pair in zip(self.states, row, strict=True)]
+            for row in blocks
+        ]
         first = [[a for a, _ in row] for row in blocks]
         second = [[b for _, b in row] for row in blocks]
         self._by_density = compiled(first[0][0] if single else first)
@@ -168,3 +172,13 @@ class NodalSolver(Solver):
         sizes = [u.function_space.dofmap.index_map.size_local for u in self.states]
         forces = [np.zeros(n) for n in sizes]
         return [*forces, *np.split(self.b.array.copy(), np.cumsum(sizes)[:-1])]
+
+
+def _same_pattern(a: ufl.Form, b: ufl.Form, u: fem.Function) -> tuple[ufl.Form, ufl.Form]:
+    """Two bilinear forms, with zeros where only one of them is empty."""
+    if a.empty() == b.empty():
+        return a, b
+    full = b if a.empty() else a
+    nothing = fem.Constant(u.function_space.mesh, 0.0)
+    zeros = nothing * ufl.inner(*full.arguments()) * ufl.dx(metadata=VERTEX)
+    return (zeros, b) if a.empty() else (a, zeros)

@@ -152,7 +152,7 @@ class JKO(Scheme):
        \psi^*(u_j; \xi_j) : \; u_j - u_{j-1} = \frac{\tau}{N} D_\xi \psi^*(u_j; \xi_j),\;
        u_0 = u_k,\; u_N = u \Big\}. $$
 
-    The distance of {cite}`jordan1998` is the length of a path {cite}`benamou2000`, here of ``inner``
+    The distance of {cite}`jordan1998` is the length of a path {cite}`benamou2000`, of ``inner``
     pieces: one is the scheme of {cite}`cances2020`, whose error is below that of implicit Euler at
     nearly its price; more tend to the true distance, at first order in $1/N$, and cost as many
     densities and potentials each. Order 1 in time. Certificate:
