@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from flows.forms import VERTEX, assembled
+from flows.coordinate import Coordinate, Positive, guard, natural
+from flows.forms import VERTEX, assembled, lump, lumpable
+from flows.metric import Metric
 from flows.solver import Solver
 
 import numpy as np
@@ -13,7 +15,7 @@ import ufl
 from dolfinx import fem
 from mpi4py import MPI
 
-__all__ = ["EMPTY", "FILLING", "Densities"]
+__all__ = ["EMPTY", "FILLING", "Densities", "at_nodes"]
 
 FILLING = (0.1, 1e-3, 1e-6, 1e-9)
 """Shares of the mean density in the data of the solves that lead to an empty region."""
@@ -21,8 +23,35 @@ FILLING = (0.1, 1e-3, 1e-6, 1e-9)
 EMPTY = 1e-12
 """Share of the mean density that is too small to tell from an empty region."""
 
+BARRIERS = (1e-1, 2e-2, 4e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 0.0)
+"""Heights of the barrier at zero in the solves that lead to a path of several pieces."""
+
 PRECISION = 1e-12
 """Residual of continuity, relative to the masses of the nodes, at which Newton's method is done."""
+
+
+def at_nodes(
+    energy: ufl.Form, states: Sequence[fem.Function], metrics: Sequence[Metric]
+) -> tuple[ufl.Form, bool, dict[fem.Function, Coordinate]]:
+    """Take an energy by the vertex rule, where the metrics of its densities ask for that.
+
+    Args:
+        energy: The energy as it was stated.
+        states: The states.
+        metrics: The metric of each.
+
+    Returns:
+        The energy, whether all states are such densities, and the variables in which they are to
+        be sought because the energy, or the metric, ends at zero.
+    """
+    pairs = list(zip(states, metrics, strict=True))
+    lumped = [u for u, m in pairs if m.lumped and lumpable(u)]
+    if lumped != list(states):
+        return energy, False, {}
+    coordinates = {
+        u: c or Positive() for u, m in pairs if (c := natural(energy, u)) is not None or m.positive
+    }
+    return lump(guard(energy, lumped), lumped), True, coordinates
 
 
 class Densities:
@@ -72,6 +101,14 @@ class Densities:
         finally:
             for v, values in zip(self.data, given, strict=True):
                 v.x.array[:] = values
+
+    def along_barrier(self, barrier: fem.Constant, solver: Solver) -> int:
+        """Solve behind a barrier that falls; returns the Newton iterations of the last solve."""
+        its = 0
+        for height in BARRIERS:
+            barrier.value = height * max(self._means)
+            its = solver.solve()
+        return its
 
     def conserve(self, rows: Sequence[np.ndarray]) -> None:
         """Scale densities so that mass is what continuity says, not what Newton left of it.

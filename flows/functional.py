@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.forms import depends_on, fix_quadrature, substitute, zero
+from flows.forms import VERTEX, depends_on, fix_quadrature, substitute, zero
 from flows.metric import Metric
-from flows.scheme import MinimizingMovement, Scheme, Stencil
+from flows.scheme import JKO, MinimizingMovement, Scheme, Stencil
 
 import dolfinx
 import ufl
@@ -87,7 +87,10 @@ class StepFunctional:
         self.frozen = _twins(states) if several else self.old
         self.blocks = self._make_blocks(metric)
         self.potentials = tuple(mu for block in self.blocks for mu in block.potentials)
-        self.fields = (*states, *auxiliary, *self.potentials)
+        self.barrier = fem.Constant(mesh, dolfinx.default_scalar_type(0.0))
+        self.path = self._make_path()
+        between = tuple(f for stage in self.path for f in stage)
+        self.fields = (*states, *auxiliary, *between, *self.potentials)
         self.varies = False
         sources = _per_state(source, states)
         self._derive(energy, sources)
@@ -153,7 +156,7 @@ class StepFunctional:
 
         now, then = [*states, *self.auxiliary], [*old, *self.old_auxiliary]
         slopes = [self.scheme.gradient(variation(energy, f), now, then) for f in now]
-        slopes += [ufl.Form([])] * len(self.potentials)
+        slopes += [ufl.Form([])] * (len(self.fields) - len(now))
         residual = [
             slope + substitute(variation(step, f), point)
             for slope, f in zip(slopes, self.fields, strict=True)
@@ -198,12 +201,68 @@ class StepFunctional:
             effective_rate = {p: c / effective for p, c in zip(probe, changes, strict=True)}
             step = effective * substitute(psi, effective_rate)
             return step, tau * substitute(psi, rate), tau * substitute(slope, rate)
+        if self.path:
+            return self._along_path(block, psi, probe, held)
         force = {p: -mu for p, mu in zip(probe, block.potentials, strict=True)}
         rate = dict(zip(probe, block.rates, strict=True))
         pairing = metric.pairing(_one(block.potentials), _one(changes))
         step = -1 * pairing - effective * substitute(psi, force)
         dissipation = tau * substitute(slope, rate)
         return step, dissipation - tau * substitute(psi, rate), dissipation
+
+    def _make_path(self) -> list[tuple[fem.Function, ...]]:
+        """Densities and potentials between the old state and the new one, stage by stage."""
+        if not isinstance(self.scheme, JKO) or self.scheme.inner == 1:
+            return []
+        if self.auxiliary or len(self.blocks) > 1 or len(self.potentials) != len(self.states):
+            raise ValueError("JKO with inner steps is for densities that share one dual metric.")
+        stages = range(1, self.scheme.inner)
+        return [
+            tuple(
+                fem.Function(f.function_space.clone(), name=f"{f.name}_{j}")
+                for f in (*self.states, *self.potentials)
+            )
+            for j in stages
+        ]
+
+    def _along_path(
+        self, block: Block, psi: ufl.Form, probe: Sequence[Any], held: dict[Any, Any]
+    ) -> tuple[ufl.Form, ...]:
+        """The metric of a path of several pieces, with a barrier that keeps it positive."""
+        n, pieces = len(block.states), len(self.path) + 1
+        densities = [self.base, *(stage[:n] for stage in self.path), block.states]
+        potentials = [*(stage[n:] for stage in self.path), block.potentials]
+        step = movement = ufl.Form([])
+        for old, new, mu in zip(densities[:-1], densities[1:], potentials, strict=True):
+            here = {p: -m for p, m in zip(probe, mu, strict=True)}
+            here |= {held[u]: r for u, r in zip(block.states, new, strict=True)}
+            cost = self.effective / pieces * substitute(psi, here)
+            change = _one([r - o for r, o in zip(new, old, strict=True)])
+            step += -1 * block.metric.pairing(_one(mu), change) - cost
+            movement += cost
+        for stage in self.path:
+            for r in stage[:n]:
+                step -= self.barrier * ufl.ln(r) * ufl.dx(metadata=VERTEX)
+        return step, movement, 2 * movement
+
+    def spread(self) -> None:
+        """Begin on the straight line from the old state to the present one."""
+        n = len(self.states)
+        for j, stage in enumerate(self.path, start=1):
+            share = j / (len(self.path) + 1)
+            for r, v, u in zip(stage[:n], self.base, self.states, strict=True):
+                r.x.array[:] = (1 - share) * v.x.array + share * u.x.array
+            for between, mu in zip(stage[n:], self.potentials, strict=True):
+                between.x.array[:] = mu.x.array
+
+    def continuity(self, residuals: Sequence[Any]) -> list[Any]:
+        """What is left of the continuity of each state, from the residuals of all fields."""
+        n = len(self.states)
+        rows = list(residuals[-len(self.potentials) :])
+        for j in range(len(self.path)):
+            first = n + len(self.auxiliary) + 2 * n * j + n
+            rows = [a + b for a, b in zip(rows, residuals[first : first + n], strict=True)]
+        return rows
 
     def _divergence(self, block: Block, here: slice) -> tuple[ufl.Form, ufl.Form] | None:
         """Divergences from the base point over the step, and from the old state over tau."""

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, override
 
 from flows.condensation import Condensation
-from flows.coordinate import Coordinate, Positive, guard, natural
-from flows.density import EMPTY, FILLING, Densities
+from flows.coordinate import Coordinate, Positive
+from flows.density import EMPTY, FILLING, Densities, at_nodes
 from flows.flow import Flow, StepReport
-from flows.forms import fix_quadrature, integrate, lump, lumpable, polynomial_degree, zero
+from flows.forms import fix_quadrature, integrate, polynomial_degree, zero
 from flows.functional import StepFunctional, as_functional, variation
 from flows.metric import Metric, per_state, preferred
 from flows.nodal import NodalSolver
 from flows.saddle import Elimination
-from flows.scheme import AVF, ImplicitEuler, Scheme, Stencil
+from flows.scheme import AVF, JKO, ImplicitEuler, Scheme, Stencil
 from flows.solver import SolveFailed, Solver, check_conditions
 
 import numpy as np
@@ -85,13 +85,7 @@ class GradientFlow(Flow):
         check_conditions(self.bcs, [*self.states, *self.auxiliary])
         given = as_functional(energy)
         metrics = per_state(metric, self.states)
-        lumped = [u for u, m in zip(self.states, metrics, strict=True) if m.lumped and lumpable(u)]
-        coordinates = {
-            u: c or Positive()
-            for u, m in zip(self.states, metrics, strict=True)
-            if u in lumped and ((c := natural(given, u)) or m.positive)
-        }
-        energy = lump(guard(given, lumped), lumped) if lumped else given
+        energy, lumped, coordinates = at_nodes(given, self.states, metrics)
         energy = fix_quadrature(energy, [*self.states, *self.auxiliary])
         degree = polynomial_degree(energy, [*self.states, *self.auxiliary])
         if degree == 0:
@@ -109,10 +103,8 @@ class GradientFlow(Flow):
         )
         self._lawful = self.scheme.lawful(degree, self._step.varies)
         self._past_tau = self._past_movement = 0.0
-        self.solver = self._make_solver(coordinates, bool(lumped), petsc_options)
-        self._densities = (
-            Densities(self.states, self._step.base) if lumped == list(self.states) else None
-        )
+        self.solver = self._make_solver(coordinates, lumped, petsc_options)
+        self._densities = Densities(self.states, self._step.base) if lumped else None
         self._starter = self._make_starter(given, metric, source) if self.scheme.varied else None
         self._settled: list[np.ndarray] | None = None
         self._settler = self._auxiliary_solver() if self.auxiliary else None
@@ -123,12 +115,12 @@ class GradientFlow(Flow):
         )
 
     def _make_starter(self, energy: ufl.Form, metric: Any, source: Any) -> GradientFlow:
-        """The same flow by implicit Euler, whose steps are easier to find."""
+        """The same flow by a scheme whose steps are easier to find."""
         return GradientFlow(
             energy,
             self.state,
             metric,
-            scheme=ImplicitEuler(),
+            scheme=JKO() if self._step.path else ImplicitEuler(),
             bcs=self.bcs,
             auxiliary=self.auxiliary,
             source=source,
@@ -140,6 +132,9 @@ class GradientFlow(Flow):
     ) -> Solver:
         """The solver of the step: nodal for densities, else by blocks, else of all fields."""
         step, prefix = self._step, f"{self.name}_"
+        coordinates = dict(coordinates) | {
+            r: Positive() for stage in step.path for r in stage[: len(self.states)]
+        }
         if lumped and NodalSolver.suits(step, self.bcs, options):
             return NodalSolver(step, prefix=prefix, options=options, coordinates=coordinates)
         return Solver(
@@ -287,6 +282,9 @@ class GradientFlow(Flow):
 
     def _search(self, *, anew: bool) -> int:
         """Newton's method from the present fields."""
+        if self._step.path and self._densities is not None:
+            with self._densities.filled(EMPTY):
+                return self._densities.along_barrier(self._step.barrier, self.solver)
         if anew and self._densities is not None and self.solver.coordinates:
             # Without a drop in it the potential of an empty region may fall without end.
             with self._densities.filled(EMPTY):
@@ -309,6 +307,7 @@ class GradientFlow(Flow):
             starter._search(anew=True)
         for mine, theirs in zip(self.potentials, starter.potentials, strict=True):
             mine.x.array[:] = theirs.x.array
+        self._step.spread()
 
     def _attempt(
         self, t: float, tau: float, before: float, stencil: Stencil, *, anew: bool = False
@@ -327,7 +326,7 @@ class GradientFlow(Flow):
         """Make the masses of densities exact."""
         if self._densities is None or self.bcs or len(self.potentials) != len(self.states):
             return
-        self._densities.conserve(self.solver.residuals()[-len(self.potentials) :])
+        self._densities.conserve(self._step.continuity(self.solver.residuals()))
 
     def _commit(self) -> None:
         """Called when the new state is found, before its energy is taken."""
@@ -363,7 +362,7 @@ class GradientFlow(Flow):
         """|<residual, change>| of the solve, which the energy law cannot see through."""
         old = self._step.old + self._step.old_auxiliary
         changes = [f.x.array - g.x.array for f, g in zip(self._step.fields, old, strict=False)]
-        changes += [mu.x.array for mu in self.potentials]
+        changes += [f.x.array for f in self._step.fields[len(old) :]]
         local = 0.0
         rows = self.solver.fixed
         for r, change, fixed in zip(self.solver.residuals(), changes, rows, strict=True):

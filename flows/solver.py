@@ -153,7 +153,8 @@ class Solver:
 
     def fit(self, means: Mapping[fem.Function, float], tolerance: float) -> None:
         """Scale the coordinates and the smallest residual that matters to densities."""
-        self.coordinates = {u: c.fitted(means[u]) for u, c in self.coordinates.items()}
+        scale = max(means.values())
+        self.coordinates = {u: c.fitted(means.get(u, scale)) for u, c in self.coordinates.items()}
         if not self.options.given("snes_atol"):
             self.snes.setTolerances(atol=tolerance)
 
