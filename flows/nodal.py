@@ -18,6 +18,7 @@ from typing import Any, override
 from flows.coordinate import Coordinate
 from flows.forms import VERTEX, assembled, compiled, lumpable, nodal
 from flows.functional import StepFunctional
+from flows.matrix import Matrix
 from flows.options import convective
 from flows.solver import Solver, linearised
 
@@ -93,10 +94,9 @@ class NodalSolver(Solver):
         ]
         first = [[a for a, _ in row] for row in blocks]
         second = [[b for _, b in row] for row in blocks]
-        self._by_density = compiled(first[0][0] if single else first)
-        self._by_potential = compiled(second[0][0] if single else second)
-        self.A = fempetsc.create_matrix(self._by_density)
-        self._B = fempetsc.create_matrix(self._by_potential)
+        self._by_density = Matrix(compiled(first[0][0] if single else first))
+        self._by_potential = Matrix(compiled(second[0][0] if single else second))
+        self.A = self._by_density.petsc
 
     @staticmethod
     def suits(step: StepFunctional, bcs: Sequence[Any], options: Any) -> bool:
@@ -137,15 +137,10 @@ class NodalSolver(Solver):
             scale = by_density.array[here] / self._mass[i][: n[i]]
             by_potential.array[here] = curvature * scale
             start += n[i]
-        for matrix, form, scale in (
-            (self._B, self._by_potential, by_potential),
-            (A, self._by_density, by_density),
-        ):
-            matrix.zeroEntries()
-            fempetsc.assemble_matrix(matrix, form)
+        for matrix, scale in ((self._by_density, by_density), (self._by_potential, by_potential)):
             matrix.assemble()
-            matrix.diagonalScale(None, scale)
-        A.axpy(1.0, self._B, PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+            matrix.petsc.diagonalScale(None, scale)
+        A.axpy(1.0, self._by_potential.petsc, PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
         if self._open:
             self._choose(A, by_density)
 

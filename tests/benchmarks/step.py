@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from flows.matrix import Matrix
 from flows.solver import Solver
 
 import numpy as np
@@ -45,7 +46,7 @@ def timed(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def instrument() -> None:
     """Time every assembler that a step calls."""
     fempetsc.assemble_vector = timed("assembly", fempetsc.assemble_vector)
-    fempetsc.assemble_matrix = timed("assembly", fempetsc.assemble_matrix)
+    Matrix.assemble = timed("assembly", Matrix.assemble)
     fem.assemble_scalar = timed("assembly", fem.assemble_scalar)
     for name, kind in (("_residual", "callback"), ("_jacobian", "callback"), ("solve", "newton")):
         setattr(Solver, name, timed(kind, getattr(Solver, name)))
