@@ -87,39 +87,43 @@ class Positive(Coordinate):
 
 @dataclass(frozen=True)
 class Bounded(Coordinate):
-    r"""Densities between two bounds, $R(s) = a + (b - a) / (1 + e^{-s})$.
+    r"""Densities between zero and a bound $b$: the density, and logarithms near both ends.
+
+    $$ R(s) = s \ \text{for}\ c \le s \le b - c, \qquad R(s) = c\, e^{s/c - 1} \ \text{for}\ s < c,
+       \qquad R(s) = b - R(b - s) \ \text{for}\ s > b - c $$
 
     Args:
-        lower: The bound $a$.
-        upper: The bound $b$.
-        floor: Share of ``upper - lower`` from which nodes at a bound start.
+        upper: The bound.
+        share: Where the logarithms begin, $c$ over $b$, below 1/2.
+        floor: Share of ``upper`` from which nodes at an end start.
     """
 
-    lower: float = 0.0
     upper: float = 1.0
+    share: float = 0.3
     floor: float = 1e-12
+
+    @property
+    def _end(self) -> Positive:
+        return Positive(self.share * self.upper)
 
     @override
     def value(self, s: np.ndarray) -> np.ndarray:
-        return np.asarray(self.lower + (self.upper - self.lower) * _logistic(s))
+        low = s < self.upper / 2
+        return np.where(low, self._end.value(s), self.upper - self._end.value(self.upper - s))
 
     @override
     def slope(self, s: np.ndarray) -> np.ndarray:
-        return np.asarray((self.upper - self.lower) * _logistic(s) * _logistic(-s))
+        return self._end.slope(np.minimum(s, self.upper - s))
 
     @override
     def inverse(self, u: np.ndarray) -> np.ndarray:
-        return np.asarray(np.log((u - self.lower) / (self.upper - u)))
+        low = u < self.upper / 2
+        return np.where(low, self._end.inverse(u), self.upper - self._end.inverse(self.upper - u))
 
     @override
     def inside(self, u: np.ndarray) -> np.ndarray:
-        gap = self.floor * (self.upper - self.lower)
-        return np.asarray(np.clip(u, self.lower + gap, self.upper - gap))
-
-
-def _logistic(s: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return np.asarray(1 / (1 + np.exp(-s)))
+        gap = self.floor * self.upper
+        return np.asarray(np.clip(u, gap, self.upper - gap))
 
 
 def natural(energy: ufl.Form, state: fem.Function) -> Coordinate | None:
@@ -131,7 +135,7 @@ def natural(energy: ufl.Form, state: fem.Function) -> Coordinate | None:
     upper = [b for b in ends if b > 0]
     if 0.0 not in ends:
         return None
-    return Bounded(0.0, min(upper)) if upper else Positive()
+    return Bounded(min(upper)) if upper else Positive()
 
 
 def _singular(energy: ufl.Form, state: fem.Function) -> Iterator[Any]:
