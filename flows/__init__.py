@@ -26,6 +26,7 @@ from flows.catalogue import (
 from flows.check import check
 from flows.checkpoint import load, save
 from flows.cite import citation
+from flows.constraint import MeanValue
 from flows.control import Adaptive, Fixed
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
@@ -58,6 +59,7 @@ __all__ = [
     "HMinus1",
     "History",
     "ImplicitEuler",
+    "MeanValue",
     "MinimizingMovement",
     "Movie",
     "Observer",

@@ -101,8 +101,8 @@ def fokker_planck(
     $$ \dot\rho = \nabla\cdot\big(\beta^{-1} \nabla\rho + \rho \nabla V\big), \qquad
        E = \int V \rho + \beta^{-1} \rho \log \rho $$
 
-    The walls reflect; densities end in the Gibbs state $e^{-\beta V}$ {cite}`risken1989`. On Delaunay
-    meshes the steps are linear, with one factorisation for all of one size
+    The walls reflect; densities end in the Gibbs state $e^{-\beta V}$ {cite}`risken1989`. On
+    Delaunay meshes the steps are linear, with one factorisation for all of one size
     (:class:`flows.fokker_planck.LinearFokkerPlanck`); elsewhere, and with options that need it, they
     are those of the flow in general.
 
@@ -177,8 +177,8 @@ def aggregation(
 ) -> GradientFlow:
     r"""Diffusing particles that attract each other: a McKean-Vlasov equation {cite}`mckean1966`.
 
-    $$ \dot\rho = \nabla\cdot\big(\beta^{-1} \nabla\rho + \rho \nabla (V - k \varphi)\big), \qquad
-       -\ell^2 \Delta\varphi + \varphi = \rho $$
+    $$ \dot\rho = \nabla\cdot\big(\beta^{-1} \nabla\rho + \rho \nabla (V - k \varphi)\big),
+       \qquad -\ell^2 \Delta\varphi + \varphi = \rho $$
 
     The energy is :func:`flows.energy.interaction` with free energy. Where the attraction wins the
     energy is not convex, and a step has a certificate only below the time of the collapse: take
@@ -233,8 +233,8 @@ def reaction_diffusion(
     $$ \dot c_i = \nabla\cdot(D_i \nabla c_i) + \sum_r (\beta_{ri} - \alpha_{ri})\, k_r
        \Big(\prod_j (c_j/c_j^*)^{\alpha_{rj}} - \prod_j (c_j/c_j^*)^{\beta_{rj}}\Big) $$
 
-    What the reactions conserve is conserved, and concentrations stay positive. The state is the tuple
-    of concentrations, in the order and with the names of ``diffusivity``; see :mod:`flows.reactions`.
+    What the reactions conserve is conserved, and concentrations stay positive. The state is the
+    tuple of concentrations, in the order and with the names of ``diffusivity``; see :mod:`flows.reactions`.
 
     Args:
         domain: Mesh or scalar P1 space.

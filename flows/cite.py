@@ -56,7 +56,7 @@ def _cited(flow: Flow) -> Iterator[str]:
     for part in _parts(flow):
         for keys in _CITED.findall(part.__doc__ or ""):
             yield from re.split(r"\s*,\s*", keys)
-    pc = flow.solver.snes.ksp.pc
+    pc = flow.solver.ksp.pc
     if pc.type in ("lu", "cholesky") and pc.getFactorSolverType() == "mumps":
         yield "amestoy2001"
 

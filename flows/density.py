@@ -26,6 +26,9 @@ EMPTY = 1e-12
 BARRIERS = (1e-1, 2e-2, 4e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 0.0)
 """Heights of the barrier at zero in the solves that lead to a path of several pieces."""
 
+UNDERSHOOT = 1e-2
+"""Largest negative density of an accepted step, relative to the largest density."""
+
 PRECISION = 1e-12
 """Residual of continuity, relative to the masses of the nodes, at which Newton's method is done."""
 
@@ -86,9 +89,8 @@ class Densities:
         means = sums[:, 1] / sums[:, 0]
         # A species that is nowhere yet will be of the size of the others.
         self._means = [float(mean) if mean > 0 else float(means.max()) for mean in means]
-        if solver.coordinates:
-            sizes = dict(zip(self.states, self._means, strict=True))
-            solver.fit(sizes, PRECISION * float(np.sqrt(sums[:, 2].sum())))
+        sizes = dict(zip(self.states, self._means, strict=True))
+        solver.fit(sizes, PRECISION * float(np.sqrt(sums[:, 2].sum())))
 
     @contextmanager
     def filled(self, share: float) -> Iterator[None]:
@@ -109,6 +111,32 @@ class Densities:
             barrier.value = height * max(self._means)
             its = solver.solve()
         return its
+
+    def from_uniform(self, solver: Solver) -> None:
+        """Solve in a variable that stays positive, from densities that are the same everywhere.
+
+        A gas without a barrier at zero is sought as it is, which costs less; from far away Newton's
+        method needs the barrier.
+        """
+        means = zip(self.states, self._means, strict=True)
+        kept = solver.coordinates
+        solver.coordinates = {u: Positive().fitted(mean) for u, mean in means}
+        for u, coordinate in solver.coordinates.items():
+            u.x.array[:] = coordinate.scale
+        try:
+            solver.solve()
+        finally:
+            solver.coordinates = kept
+
+    def sound(self) -> bool:
+        """Whether the densities are, but for a small undershoot of a gas, not negative."""
+        comm = self.comm
+        for u in self.states:
+            low = comm.allreduce(float(u.x.array.min(initial=np.inf)), MPI.MIN)
+            high = comm.allreduce(float(u.x.array.max(initial=-np.inf)), MPI.MAX)
+            if not low >= -UNDERSHOOT * high:
+                return False
+        return True
 
     def conserve(self, rows: Sequence[np.ndarray]) -> None:
         """Scale densities so that mass is what continuity says, not what Newton left of it.

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, override
 
 from flows import energy
+from flows.constraint import Kept
 from flows.coordinate import TINY
 from flows.forms import VERTEX
 from flows.functional import StepFunctional
@@ -120,6 +121,7 @@ class _Step(StepFunctional):
         self.blocks = []
         self.potentials = (fem.Function(V.clone(), name="mu"),)
         self.fields = (rho, *self.potentials)
+        self.kept = Kept((), self.states)
         self.varies, self.convex, self.conservative = True, False, False
         self._beta = beta
         # Measured from its minimum the potential has weights of size one.

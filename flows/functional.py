@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.constraint import Constraint, Kept
 from flows.forms import VERTEX, depends_on, fix_quadrature, substitute, zero
 from flows.metric import Metric
 from flows.scheme import JKO, MinimizingMovement, Scheme, Stencil
@@ -54,6 +55,7 @@ class StepFunctional:
         metric: A metric, or one per state.
         scheme: The time discretisation.
         source: Linear form, or one per state.
+        constraints: Functionals of the states to keep.
 
     Attributes:
         fields: The unknowns: states, auxiliary fields, potentials.
@@ -74,6 +76,7 @@ class StepFunctional:
         metric: Metric | tuple[Metric, ...],
         scheme: Scheme,
         source: Any,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         mesh = states[0].function_space.mesh
         self.states, self.auxiliary, self.scheme = states, auxiliary, scheme
@@ -92,6 +95,7 @@ class StepFunctional:
         between = tuple(f for stage in self.path for f in stage)
         self.fields = (*states, *auxiliary, *between, *self.potentials)
         self.varies = False
+        self.kept = Kept(constraints, states)
         sources = _per_state(source, states)
         self._derive(energy, sources)
         drift = any(s is not None and depends_on(s, u) for s in sources for u in states)
@@ -161,6 +165,9 @@ class StepFunctional:
             slope + substitute(variation(step, f), point)
             for slope, f in zip(slopes, self.fields, strict=True)
         ]
+        if self.kept:
+            for i, u in enumerate(states):
+                residual[i] += variation(self.kept.term(), u)
         duals = {
             block.states[i]: mu for block in self.blocks for i, mu in enumerate(block.potentials)
         }

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, override
 
+from flows.constraint import MeanValue
 from flows.coordinate import log
 from flows.forms import VERTEX, lumpable
 from flows.mobility import Cell
@@ -33,6 +34,7 @@ __all__ = [
     "Metric",
     "Onsager",
     "Wasserstein",
+    "conserved",
     "per_state",
     "preferred",
 ]
@@ -63,6 +65,9 @@ class Metric(ABC):
 
     positive: bool = False
     """Whether states are positive, whatever the energy."""
+
+    conserve: bool = False
+    """Whether the mass of each state is kept by a constraint."""
 
     lumped: bool = False
     """Whether P1 states are paired, and their energies taken where they can, by the vertex rule."""
@@ -112,6 +117,7 @@ class _Sum(Metric):
         main = self.first if first else self.second
         for name in ("measure", "lumped", "scheme"):
             object.__setattr__(self, name, getattr(main, name))
+        object.__setattr__(self, "conserve", self.first.conserve or self.second.conserve)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +185,9 @@ class Wasserstein(Metric):
     density stays positive if the energy has infinite slope at zero.
 
     Args:
-        mobility: Maps (density, force) to the form $\psi^*$; by default :class:`flows.mobility.Cell`,
-            positive on every mesh. :class:`flows.mobility.Upwind` keeps signs on Delaunay meshes.
+        mobility: Maps (density, force) to the form $\psi^*$; by default that of
+            :class:`flows.mobility.Cell`, positive on every mesh. :class:`flows.mobility.Upwind`
+            keeps signs on Delaunay meshes.
     """
 
     mobility: Callable[[Any, Any], ufl.Form] = field(default_factory=Cell)
@@ -204,8 +211,13 @@ class FisherRao(Metric):
     A minimizing movement takes the distance itself. Added to :class:`Wasserstein` it is the
     Hellinger-Kantorovich (Wasserstein-Fisher-Rao) metric {cite}`liero2018`, in which mass is moved
     and made.
+
+    Args:
+        conserve: Keep the mass: the rates are $-\rho\, (\delta E/\delta\rho - \lambda)$, those of
+            replicators, on the sphere of densities of one mass.
     """
 
+    conserve: bool = False
     lumped = True
     primal = True
     positive = True
@@ -235,8 +247,11 @@ class KL(FisherRao):
        \int \rho \log\frac{\rho}{\rho_k} - \rho + \rho_k, \qquad
        \rho_{k+1} = \rho_k \exp\Big(-\tau \frac{\delta E}{\delta\rho}(\rho_{k+1})\Big). $$
 
-    It is the metric :class:`FisherRao` to leading order, with steps that are explicit in the logarithm
-    {cite}`beck2003`. The column ``movement`` of a history is the relative entropy over $\tau$.
+    It is the metric :class:`FisherRao` to leading order, with steps that are explicit in the
+    logarithm {cite}`beck2003`. The column ``movement`` of a history is the relative entropy over $\tau$.
+
+    Args:
+        conserve: Keep the mass, as mirror descent on probabilities does.
     """
 
     @override
@@ -316,3 +331,8 @@ def preferred(metrics: Sequence[Metric]) -> Scheme:
     return next(
         (m.scheme for m in metrics if m.scheme != MinimizingMovement()), MinimizingMovement()
     )
+
+
+def conserved(metrics: Sequence[Metric]) -> list[MeanValue]:
+    """The constraints that metrics bring along."""
+    return [MeanValue(i, lumped=True) for i, m in enumerate(metrics) if m.conserve]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, override
 
-from flows.condensation import Condensation
-from flows.coordinate import Coordinate, Positive
+from flows.choose import choose
+from flows.constraint import Constraint
+from flows.coordinate import Coordinate
 from flows.density import EMPTY, FILLING, Densities, at_nodes
 from flows.flow import Flow, StepReport
 from flows.forms import fix_quadrature, integrate, polynomial_degree, zero
 from flows.functional import StepFunctional, as_functional, variation
-from flows.metric import Metric, per_state, preferred
+from flows.metric import Metric, conserved, per_state, preferred
 from flows.nodal import NodalSolver
-from flows.saddle import Elimination
 from flows.scheme import AVF, JKO, ImplicitEuler, Scheme, Stencil
 from flows.solver import SolveFailed, Solver, check_conditions
 
@@ -44,6 +44,7 @@ class GradientFlow(Flow):
         metric: Metric of the state, or a tuple of one metric per function of the state.
         scheme: Time discretisation.
         bcs: Dirichlet conditions on the state (or on auxiliary fields).
+        constraints: Functionals of the state to keep, such as ``flows.MeanValue()``.
         auxiliary: Functions without a metric, in which the energy is stationary.
         source: Linear form, added to the equation: tested as the metric's rate is, i.e.
             $w \dot u = -DE + f$ for ``L2`` and $\dot u = \nabla\cdot(m\nabla\mu) + f$ for
@@ -72,6 +73,7 @@ class GradientFlow(Flow):
         *,
         scheme: Scheme | None = None,
         bcs: Sequence[fem.DirichletBC] = (),
+        constraints: Sequence[Constraint] = (),
         auxiliary: Sequence[fem.Function] = (),
         source: Any = None,
         time: fem.Constant | None = None,
@@ -96,6 +98,7 @@ class GradientFlow(Flow):
         self.functional = energy
         self._energy = fem.form(energy)
         self._scale = 0.0
+        self._constraints = [*constraints, *conserved(metrics)]
         self._step = self._make_step(metric, source)
         self._movement, self._dissipation, self._work = (
             None if zero(form) else fem.form(form)
@@ -111,7 +114,13 @@ class GradientFlow(Flow):
 
     def _make_step(self, metric: Any, source: Any) -> StepFunctional:
         return StepFunctional(
-            self.functional, self.states, self.auxiliary, metric, self.scheme, source
+            self.functional,
+            self.states,
+            self.auxiliary,
+            metric,
+            self.scheme,
+            source,
+            self._constraints,
         )
 
     def _make_starter(self, energy: ufl.Form, metric: Any, source: Any) -> GradientFlow:
@@ -122,33 +131,23 @@ class GradientFlow(Flow):
             metric,
             scheme=JKO() if self._step.path else ImplicitEuler(),
             bcs=self.bcs,
+            constraints=self._constraints,
             auxiliary=self.auxiliary,
             source=source,
             name=f"{self.name}_starter",
         )
 
     def _make_solver(
-        self, coordinates: Mapping[fem.Function, Coordinate], lumped: bool, options: Any
+        self, coordinates: Mapping[fem.Function, Coordinate], densities: bool, options: Any
     ) -> Solver:
-        """The solver of the step: nodal for densities, else by blocks, else of all fields."""
-        step, prefix = self._step, f"{self.name}_"
-        coordinates = dict(coordinates) | {
-            r: Positive() for stage in step.path for r in stage[: len(self.states)]
-        }
-        if lumped and NodalSolver.suits(step, self.bcs, options):
-            return NodalSolver(step, prefix=prefix, options=options, coordinates=coordinates)
-        return Solver(
-            step.residual,
-            step.fields,
+        return choose(
+            self._step,
             self.bcs,
-            prefix=prefix,
+            prefix=f"{self.name}_",
             options=options,
-            definite=step.convex and not coordinates,
-            symmetric=step.conservative and not coordinates,
-            moving=self.moving,
-            preconditioner=Condensation.suits(step.residual, step.fields, self.bcs, options)
-            or Elimination.suits(step.fields, self.potentials, self.bcs, options),
+            densities=densities,
             coordinates=coordinates,
+            moving=self.moving,
         )
 
     def _auxiliary_solver(self) -> Solver:
@@ -232,6 +231,7 @@ class GradientFlow(Flow):
         self._check_energy(before)
         if self._densities is not None:
             self._densities.fit(self.solver)
+        self._step.kept.take()
         self._take_over()
         report = self._solve(t_new, tau, before, stencil)
         self._keep_past(tau, report.movement)
@@ -271,6 +271,9 @@ class GradientFlow(Flow):
                             u.x.array[:] = v.x.array
                         self._take_over()
                     self.solver.solve()
+            return
+        if self._densities is not None and isinstance(self.solver, NodalSolver):
+            self._densities.from_uniform(self.solver)
             return
         # The functional of a much shorter step is convex: it leads to the right valley.
         effective = float(self._step.effective.value)
@@ -347,6 +350,8 @@ class GradientFlow(Flow):
     def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
         if not np.isfinite(after):
             raise SolveFailed("the energy of the new state is not a number")
+        if self._densities is not None:
+            self._judge_densities(after - before, allowed)
         excess = abs(defect) if self._lawful and self.scheme.identity else defect
         # What the solve left explains a little, never a rise of its own.
         if excess <= allowed or (
@@ -357,6 +362,14 @@ class GradientFlow(Flow):
             f"the energy law of {type(self.scheme).__name__} is broken by {defect:.3g} "
             f"(energy {before:.9g} -> {after:.9g})"
         )
+
+    def _judge_densities(self, change: float, allowed: float) -> None:
+        """Where densities are negative the metric is, too, and its energy law proves nothing."""
+        if self._densities is None or not self._densities.sound():
+            raise SolveFailed("a density is negative")
+        steady = self._work is None and not self._moves
+        if steady and change > allowed and change > allowed + self._slack():
+            raise SolveFailed(f"the energy rises by {change:.3g}")
 
     def _slack(self) -> float:
         """|<residual, change>| of the solve, which the energy law cannot see through."""

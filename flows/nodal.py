@@ -32,6 +32,13 @@ from petsc4py import PETSc
 __all__ = ["NodalSolver"]
 
 
+NEWTON = {
+    "snes_linesearch_type": "bt",
+    "snes_max_it": 50,
+    "snes_divergence_tolerance": 1e30,  # solves that drain a region start from rounding
+}
+
+
 class NodalSolver(Solver):
     """Newton's method for the densities of a step, their potentials eliminated.
 
@@ -64,8 +71,7 @@ class NodalSolver(Solver):
         self._derive(step.residual[:n], step.residual[n:])
         spaces = [u.function_space for u in self.states]
         self.b, self.x = fempetsc.create_vector(spaces), fempetsc.create_vector(spaces)
-        search = {"snes_linesearch_type": "bt"} if self.coordinates else {}
-        self._open_snes(prefix, search | convective(spaces), options or {}, None)
+        self._open_snes(prefix, NEWTON | convective(spaces), options or {}, None)
 
     def _derive(self, forces: Sequence[ufl.Form], continuity: Sequence[ufl.Form]) -> None:
         """Compile the forms, and find the lumped masses."""
@@ -102,7 +108,13 @@ class NodalSolver(Solver):
     def suits(step: StepFunctional, bcs: Sequence[Any], options: Any) -> bool:
         """Whether the potentials of a step can be eliminated node by node."""
         states, potentials = step.states, step.potentials
-        if step.auxiliary or bcs or len(states) != len(potentials) or step.scheme.varied:
+        if (
+            step.kept
+            or step.auxiliary
+            or bcs
+            or len(states) != len(potentials)
+            or step.scheme.varied
+        ):
             return False
         if not all(lumpable(u) and u.function_space.dofmap.bs == 1 for u in states):
             return False
@@ -154,7 +166,7 @@ class NodalSolver(Solver):
         )
         shares = np.abs(mass * slopes.array / A.getDiagonal().array)
         share = float(np.quantile(shares, 0.25)) if shares.size else 1.0
-        pc = self.snes.ksp.pc
+        pc = self.ksp.pc
         wanted = "bjacobi" if self.comm.allreduce(share, MPI.MIN) > 0.005 else "gamg"
         if pc.getType() != wanted:
             pc.setType(wanted)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakMethod
 
+from flows.constraint import Kept, bordered
 from flows.coordinate import Coordinate
 from flows.forms import compiled, depends_on
 from flows.matrix import Watched
@@ -61,7 +62,10 @@ class Solver:
         moving: Whether the mesh moves between solves.
         preconditioner: A block preconditioner that knows the problem.
         coordinates: Variables in which some of the fields are sought.
+        kept: Constraints on the first of the fields.
     """
+
+    kept: Kept | None = None
 
     def __init__(
         self,
@@ -76,8 +80,10 @@ class Solver:
         moving: bool = False,
         preconditioner: Any = None,
         coordinates: Mapping[fem.Function, Coordinate] | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.fields = list(fields)
+        self.kept = kept
         self.bcs = list(bcs)
         self.comm = fields[0].function_space.mesh.comm
         self.moving = moving
@@ -147,7 +153,19 @@ class Solver:
             self.A.setFromOptions() if self.A.type != "nest" else None
         if preconditioner is not None:
             preconditioner.attach(snes.ksp.pc, self)
+        self.ksp = snes.ksp
+        if self.kept:
+            snes.setKSP(bordered(self.ksp, self.kept, self._place, self._column_scale))
         return snes
+
+    def _place(self, values: Sequence[np.ndarray], vector: PETSc.Vec) -> None:
+        """Put slopes in the first fields into a vector of all unknowns."""
+        for part, value, rows in zip(_parts(vector, self), values, self.fixed, strict=False):
+            part[:] = value
+            part[rows] = 0.0
+
+    def _column_scale(self) -> PETSc.Vec | None:
+        return self._slopes(self.snes.getSolution()) if self.coordinates else None
 
     def _residual(self, snes: Any, x: PETSc.Vec, b: PETSc.Vec) -> None:
         self._spread(x)
@@ -158,8 +176,8 @@ class Solver:
 
     def fit(self, means: Mapping[fem.Function, float], tolerance: float) -> None:
         """Scale the coordinates and the smallest residual that matters to densities."""
-        scale = max(means.values())
-        self.coordinates = {u: c.fitted(means.get(u, scale)) for u, c in self.coordinates.items()}
+        mean = max(means.values())
+        self.coordinates = {u: c.fitted(means.get(u, mean)) for u, c in self.coordinates.items()}
         if not self.options.given("snes_atol"):
             self.snes.setTolerances(atol=tolerance)
 
@@ -221,7 +239,7 @@ class Solver:
         shares = np.abs(sums.array / diagonal.array)
         share = float(np.quantile(shares, 0.25)) if shares.size else 1.0
         dominated = not self.moving and self.comm.allreduce(share, MPI.MIN) > 0.005
-        pc, wanted = self.snes.ksp.pc, "bjacobi" if dominated else "gamg"
+        pc, wanted = self.ksp.pc, "bjacobi" if dominated else "gamg"
         if pc.getType() != wanted:
             pc.setType(wanted)
             pc.setFromOptions()
@@ -231,7 +249,7 @@ class Solver:
         for entry in self._entries:
             entry.forget()
         # Multigrid keeps its interpolation, block solvers their scales: all of it is memory.
-        self.snes.ksp.reset()
+        self.ksp.reset()
         if self.preconditioner is not None:
             self.preconditioner.forget()
 
@@ -250,6 +268,15 @@ class Solver:
                 entry.forget()
         if self.preconditioner is not None:
             self.preconditioner.renew()
+        iterations = self._newton()
+        for _ in range(5):  # a constraint that is not linear may want another iteration
+            if not self.kept or self.kept.satisfied():
+                return iterations
+            iterations += self._newton()
+        raise SolveFailed("the constraints are not met")
+
+    def _newton(self) -> int:
+        """Run PETSc's Newton iteration from ``x``; returns the number of iterations."""
         with self.options():
             try:
                 self.snes.solve(None, self.x)
@@ -261,7 +288,7 @@ class Solver:
         self._spread(self.x)
         reason = self.snes.getConvergedReason()
         if reason < 0:
-            inner = self.snes.ksp.getConvergedReason()
+            inner = self.ksp.getConvergedReason()
             self.forget()
             raise SolveFailed(
                 f"{_SNES_REASONS.get(reason, reason)} after {self.snes.getIterationNumber()} "

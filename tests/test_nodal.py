@@ -9,11 +9,11 @@ from flows import (
     MinimizingMovement,
     Onsager,
     Wasserstein,
+    choose,
     condensation,
     energy,
     mesh,
     mobility,
-    movement,
 )
 from flows.condensation import Condensation
 from flows.nodal import NodalSolver
@@ -47,7 +47,7 @@ def density(seed=3):
 def run(monkeypatch, form, scheme, *, eliminate, metric=None, steps=3):
     with monkeypatch.context() as patch:
         if not eliminate:
-            patch.setattr(movement.NodalSolver, "suits", lambda *_: False)
+            patch.setattr(choose.NodalSolver, "suits", lambda *_: False)
         rho = density()
         flow = GradientFlow(form(rho), rho, metric or Wasserstein(), scheme=scheme)
     reports = [flow.step(0.01) for _ in range(steps)]
@@ -118,7 +118,7 @@ def test_several_species_are_eliminated_together(monkeypatch):
     for eliminate in (True, False):
         with monkeypatch.context() as patch:
             if not eliminate:
-                patch.setattr(movement.NodalSolver, "suits", lambda *_: False)
+                patch.setattr(choose.NodalSolver, "suits", lambda *_: False)
             c = (density(1), fem.Function(density().function_space.clone(), name="b"))
             c[1].interpolate(waves(2, mean=1.0, size=0.8))
             form = energy.entropy(c[0]) + 2 * energy.entropy(c[1])
