@@ -22,7 +22,7 @@
 # $$ \sigma = -q^2 \Big(\frac1\beta - \frac{k \rho_0}{1 + \ell^2 q^2}\Big) > 0
 #    \quad\text{for}\quad k > \frac{1 + \ell^2 q^2}{\beta \rho_0}. $$
 #
-# A cluster of mass $m$ is $4 \ell^2 / (k \beta m)$ wide, which the mesh must resolve: the stronger
+# A cluster of mass $m$ is about $4 \ell^2 / (k \beta m)$ wide, which the mesh must resolve: the stronger
 # the attraction, the finer. In the plane a cluster heavier than $8 \pi \ell^2 / (k \beta)$ even
 # collapses to a point, and only the mesh width limits its peak.
 
@@ -41,7 +41,7 @@ comm = MPI.COMM_WORLD
 options = argparse.ArgumentParser(description="Particles that attract each other.", add_help=False)
 options.add_argument("--help", action="help")  # PETSc options may begin with -h
 options.add_argument("--h", type=float, default=1 / 320, help="mesh size")
-options.add_argument("--until", type=float, default=60.0, help="final time")
+options.add_argument("--until", type=float, default=40.0, help="final time")
 args = options.parse_known_args()[0]
 output = Path("output/aggregation")
 output.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ strength = fem.Constant(line, 0.0)
 # At strengths on both sides of the critical one.
 
 q = 10 * np.pi / side
-strengths = np.linspace(0.4, 2.0, 9)
+strengths = np.linspace(0.4, 2.0, 5)
 exact = q**2 * (strengths / (1 + (ell * q) ** 2) - 1)
 flow = flows.aggregation(line, strength=strength, length=ell, scheme=flows.AVF(), name="mode")
 mode = flows.Recorder(r=flow.state * cos(10 * pi / side * SpatialCoordinate(line)[0]) * dx)
@@ -76,7 +76,7 @@ flow = flows.aggregation(line, strength=strength, length=ell)
 rho = flow.state
 rho.x.array[:] = 1
 flows.noise(rho, amplitude=0.02, seed=1)
-times, pictures, states = args.until * np.array([5e-3, 1e-2, 1e-1, 1]), [], []
+times, pictures, states = args.until * np.array([0.02, 0.035, 0.1, 1]), [], []
 own = slice(rho.function_space.dofmap.index_map.size_local)
 places = np.concatenate(comm.allgather(rho.function_space.tabulate_dof_coordinates()[own, 0]))
 
@@ -88,18 +88,19 @@ def keep(flow):
 
 
 numbers = {"mass": flows.diagnostics.mass(rho), "least": flows.diagnostics.minimum(rho)}
-observers = [keep, flows.Recorder(output / "run.csv", **numbers), flows.Progress()]
+observers = [keep, flows.Recorder(output / "run.csv", **numbers)]
 control = flows.Adaptive(1e-3, tolerance=2e-2)
 history = flows.evolve(flow, args.until, control, times=times, observers=observers)
 
 # The tree: these states, interpolated to equal steps of $\log t$, are a field in the plane.
 
-logs = np.log(np.maximum(history["t"], 1e-9))
-grid = np.array([np.interp(np.linspace(np.log(times[0] / 2), logs[-1], 301), logs, c) for c in np.log10(states).T])
+t, first = history["t"], args.until / 400
+moments = np.geomspace(first, args.until, 301)
+grid = np.array([np.interp(np.log(moments), np.log(t[1:]), c[1:]) for c in np.log10(states).T])
 plane = flows.mesh.rectangle((0, 0), (side, 3), h=0.02)
 tree = fem.Function(fem.functionspace(plane, ("Lagrange", 1)), name=r"$\log_{10} \rho$")
-row = lambda s, n: np.rint(s * (n - 1)).astype(int)
-tree.interpolate(lambda x: grid[row(x[0] / side, len(grid)), row(x[1] / 3, 301)])
+nearest = lambda s, n: np.rint(s * (n - 1)).astype(int)
+tree.interpolate(lambda x: grid[nearest(x[0] / side, len(grid)), nearest(x[1] / 3, 301)])
 
 # ## The known answers
 
@@ -110,8 +111,11 @@ if comm.rank == 0:
     print(f"largest change of energy in a step {rise:.1e} (exact: below 0)")
     print(f"change of mass {drift:.1e} (exact: 0), ", end="")
     print(f"least density {history['least'].min():.1e} (exact: above 0)")
-flows.plot(tree, output / "tree.png", clim=(-1.5, 2), cmap="YlGnBu")
+title = f"from $t = {first:g}$ below to $t = {args.until:g}$ above"
+flows.plot(tree, output / "tree.png", clim=(-1.5, 2), cmap="YlGnBu", title=title)
 flows.plot(pictures, output / "profiles.png", title=[f"$t = {t:g}$" for t in times], rows=2)
-lines = {"exact": (strengths, exact), "measured": (strengths[::2], rates[::2])}
-flows.curves(lines, output / "rates.png")
+fine = np.linspace(0.4, 2.0, 50)
+lines = {"measured": (strengths, rates), "exact": (fine, np.interp(fine, strengths, exact))}
+lines = {name: {"strength": x, "growth rate": y} for name, (x, y) in lines.items()}
+flows.curves(lines, output / "rates.png", x="strength", columns=["growth rate"])
 flows.plot(history, output / "energy.png", log="x")

@@ -13,8 +13,8 @@
 # **Metric.** Wasserstein, $\psi^* = \frac12 \int \rho\, |\nabla \xi|^2$: so
 # $-\dot F = \beta^{-2} I$ with the Fisher information $I = \int \rho\, |\nabla\log(\rho/\pi)|^2$.
 #
-# **Weak form.** $\int \dot\rho \eta + (\nabla\rho/\beta + \rho \nabla V) \cdot \nabla\eta = 0$ for all test
-# functions $\eta$.
+# **Weak form.** $\int \dot\rho \eta + (\beta^{-1} \nabla\rho + \rho \nabla V) \cdot \nabla\eta = 0$
+# for all $\eta$.
 #
 # **Known answer.** The ratio $g = \rho / \pi$ obeys $\pi \dot g = \beta^{-1}
 # \nabla\cdot(\pi \nabla g)$. In the end $g - 1$ falls like $e^{-\lambda t}$, with the smallest
@@ -105,8 +105,7 @@ if comm.rank == 0:
 # The density on its landscape; the curves, with dots for the relative entropy.
 
 if comm.rank == 0:
-    lands = [panel.panel.grid for panel in panels]
-    for land in lands:
+    for land in (lands := [panel.panel.grid for panel in panels]):
         land.points[:, 2] = 0.3 * V(land.points.T)
     lands = [land.clip("z", origin=(0, 0, 0.8)) for land in lands]
     look = {"title": [f"$t = {s:.3g}$" for s in times], "rows": 2, "view": (-0.15, -1, 1.2)}

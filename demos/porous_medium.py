@@ -1,15 +1,14 @@
 # # A gas in a porous medium
 #
-# **What you see.** A star of gas seeps into dry sand. Its edge is a front: behind it there is gas,
-# ahead of it nothing at all, and it moves at finite speed. The notches fill first, the star turns
-# into a disk, and what it was is forgotten.
+# **What you see.** A star of gas seeps into dry sand. Its edge is a front, ahead of which there is
+# nothing at all, and which moves at finite speed. The star turns into a disk and is forgotten.
 #
 # **Strong form.** $\dot\rho = \Delta \rho^m$ with $m > 1$, here $m = 2$; no gas crosses the walls.
 #
 # **Energy.** The internal energy of the gas, $E(\rho) = \int \frac{\rho^m}{m - 1}$.
 #
-# **Metric.** Wasserstein's, $\psi^* = \frac12 \int \rho\, |\nabla \xi|^2$: gas is carried, none is
-# made. Where $\rho = 0$ there is nothing to carry, hence the front.
+# **Metric.** Wasserstein's, $\psi^* = \frac12 \int \rho\, |\nabla \xi|^2$: where $\rho = 0$ there
+# is nothing to carry, hence the front.
 #
 # **Weak form.** $\int \dot\rho\, \eta + \int \rho\, \nabla \mu \cdot \nabla \eta = 0$ for all
 # $\eta$, with the potential $\mu = \frac{m}{m - 1} \rho^{m - 1}$.
@@ -40,9 +39,9 @@ options.add_argument("--help", action="help")  # PETSc options may begin with -h
 options.add_argument("--m", type=float, default=2.0, help="exponent, above 1")
 options.add_argument("--h", type=float, default=1 / 40, help="mesh size")
 args = options.parse_known_args()[0]
+m, h = args.m, args.h
 output = Path("output/porous_medium")
 output.mkdir(parents=True, exist_ok=True)
-m, h = args.m, args.h
 # -
 
 # The star of gas, and the Barenblatt solution of its mass as a function of the squared radius.
@@ -58,8 +57,7 @@ def star(x):
 
 gas.interpolate(star)
 mass = comm.allreduce(fem.assemble_scalar(fem.form(flows.diagnostics.mass(gas))), MPI.SUM)
-k, p = 1 / (2 * m), 1 / (m - 1)
-b = k * (m - 1) / (2 * m)
+k, p, b = 1 / (2 * m), 1 / (m - 1), (m - 1) / (2 * m) ** 2
 C = (mass * b * (p + 1) / np.pi) ** (1 / (p + 1))
 
 
@@ -68,7 +66,7 @@ def barenblatt(r2, t, maximum=np.maximum):
 
 
 # Both flows run till that front is at 1.25. At ten times we look how far they are from the exact
-# solution, and how large the region is that holds more than 1e-3 of the top density.
+# solution, and at the area that holds more than 1e-3 of the top density: it gives the front.
 
 until = (1.25 / np.sqrt(C / b)) ** (1 / k)
 times = until * np.geomspace(0.02, 1, 10)
@@ -92,13 +90,12 @@ for name, (t, start) in starts.items():
     flow.state.interpolate(start)
     flow.time = t
     gap = abs(flow.state - barenblatt(ufl.inner(x, x), now, ufl.max_value)) / mass
-    look = flows.Recorder(
-        output / f"{name}.csv",
-        times=times,
-        mass=flows.diagnostics.mass(flow.state),
-        distance=gap * ufl.dx(degree=6),
-        area=ufl.conditional(ufl.gt(flow.state, level), 1.0, 0.0) * vertices,
-    )
+    columns = {
+        "mass": flows.diagnostics.mass(flow.state),
+        "distance": gap * ufl.dx(degree=6),
+        "area": ufl.conditional(ufl.gt(flow.state, level), 1.0, 0.0) * vertices,
+    }
+    look = flows.Recorder(output / f"{name}.csv", times=times, **columns)
     history = flows.evolve(flow, until, control, observers=[keep, look])
     runs[name] = {key: np.array(column) for key, column in look.columns.items()}
     runs[name]["radius"] = np.sqrt(runs[name]["area"] / np.pi)
@@ -115,9 +112,9 @@ if comm.rank == 0:
         print(f"  largest change of energy in a step {rise[name]:.1e} (exact: below 0)")
 sand = "#eee8da"  # where there is no gas
 inks = [(0, sand), (0.004, sand), (0.004, "#bfe0d6"), (0.3, "#4fb0b5"), (1, "#1d1b45")]
-look = {"cmap": LinearSegmentedColormap.from_list("gas", inks, N=1024), "clim": (0, 1)}
-titles = [f"$t = {t:.2g}$" for t in shown]
-flows.plot(pictures, output / "star.png", title=titles, share=True, rows=2, warp=0.7, **look)
+look = {"cmap": LinearSegmentedColormap.from_list("gas", inks, N=1024), "rows": 2, "warp": 0.7}
+look |= {"title": [f"$t = {t:.2g}$" for t in shown], "clim": (0, 1), "share": True}
+flows.plot(pictures, output / "star.png", **look)
 smooth = np.geomspace(times[0], until, 50)
-exact = {"t": smooth, "radius": np.sqrt(C / b) * smooth**k}
-flows.curves({"exact": exact} | runs, output / "radius.png", columns=["radius"], log="xy")
+runs["exact"] = {"t": smooth, "radius": np.sqrt(C / b) * smooth**k}
+flows.curves(runs, output / "radius.png", columns=["radius"], log="xy")

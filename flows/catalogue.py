@@ -9,6 +9,7 @@ from flows import energy
 from flows.fokker_planck import LinearFokkerPlanck, free_energy
 from flows.forms import lumpable
 from flows.metric import L2, HMinus1, Wasserstein
+from flows.mobility import Upwind, edge_weights
 from flows.movement import GradientFlow
 from flows.reactions import Reaction, kinetics
 from flows.reactions import free_energy as reactions_energy
@@ -148,7 +149,9 @@ def porous_medium(domain: Any, m: float, potential: Any = None, **options: Any) 
        E = \int \frac{\rho^m}{m - 1} + V \rho $$
 
     Above $m = 1$ an empty region stays empty until the front comes {cite}`vazquez2007`; below it
-    diffusion is fast.
+    diffusion is fast. A potential may pull at an empty region: then mobilities are upwind, of first
+    order, where the mesh is Delaunay. Elsewhere steps may fail and are cut; an entropy of small
+    weight in the energy helps.
 
     Args:
         domain: Mesh or scalar P1 space.
@@ -160,10 +163,12 @@ def porous_medium(domain: Any, m: float, potential: Any = None, **options: Any) 
         ValueError: for another exponent.
     """
     rho = _state(domain, "rho")
-    E = energy.internal(rho, m)
+    E, metric = energy.internal(rho, m), Wasserstein()
     if potential is not None:
         E += energy.potential(rho, potential)
-    return GradientFlow(E, rho, Wasserstein(), **{"name": "porous_medium"} | options)
+        if m > 1 and lumpable(rho) and edge_weights(rho.function_space).negative == 0:
+            metric = Wasserstein(Upwind())
+    return GradientFlow(E, rho, metric, **{"name": "porous_medium"} | options)
 
 
 def aggregation(

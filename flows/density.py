@@ -15,10 +15,7 @@ import ufl
 from dolfinx import fem
 from mpi4py import MPI
 
-__all__ = ["EMPTY", "FILLING", "Densities", "at_nodes"]
-
-FILLING = (0.1, 1e-3, 1e-6, 1e-9)
-"""Shares of the mean density in the data of the solves that lead to an empty region."""
+__all__ = ["EMPTY", "Densities", "at_nodes"]
 
 EMPTY = 1e-12
 """Share of the mean density that is too small to tell from an empty region."""
@@ -28,6 +25,9 @@ BARRIERS = (1e-1, 2e-2, 4e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 0.0)
 
 UNDERSHOOT = 1e-2
 """Largest negative density of an accepted step, relative to the largest density."""
+
+TOLERANCE = 1e-9
+"""Negative densities below this share of the largest are what Newton's method leaves undone."""
 
 PRECISION = 1e-12
 """Residual of continuity, relative to the masses of the nodes, at which Newton's method is done."""
@@ -112,46 +112,56 @@ class Densities:
             its = solver.solve()
         return its
 
-    def from_uniform(self, solver: Solver) -> None:
-        """Solve in a variable that stays positive, from densities that are the same everywhere.
+    def empty(self) -> bool:
+        """Whether the data vanish somewhere."""
+        local = any(v.x.array.min(initial=np.inf) <= 0 for v in self.data)
+        return bool(self.comm.allreduce(local, MPI.LOR))
 
-        A gas without a barrier at zero is sought as it is, which costs less; from far away Newton's
-        method needs the barrier.
+    def level(self, potentials: Sequence[fem.Function]) -> None:
+        """Make the densities the same everywhere: from there Newton's method comes down safely."""
+        for u, mean in zip(self.states, self._means, strict=True):
+            u.x.array[:] = mean
+        for mu in potentials:
+            mu.x.array[:] = 0.0
+
+    def from_level(self, solver: Solver) -> None:
+        """Solve from densities that are the same everywhere, in a variable that stays positive.
+
+        A gas without a barrier at zero is sought as it is, which costs less where that succeeds.
         """
         means = zip(self.states, self._means, strict=True)
-        kept = solver.coordinates
         solver.coordinates = {u: Positive().fitted(mean) for u, mean in means}
-        for u, coordinate in solver.coordinates.items():
-            u.x.array[:] = coordinate.scale
+        self.level(())
         try:
             solver.solve()
         finally:
-            solver.coordinates = kept
+            solver.coordinates = {}
 
     def sound(self) -> bool:
         """Whether the densities are, but for a small undershoot of a gas, not negative."""
-        comm = self.comm
-        for u in self.states:
-            low = comm.allreduce(float(u.x.array.min(initial=np.inf)), MPI.MIN)
-            high = comm.allreduce(float(u.x.array.max(initial=-np.inf)), MPI.MAX)
-            if not low >= -UNDERSHOOT * high:
-                return False
-        return True
+        return all(low >= -UNDERSHOOT * high for low, high in map(self._range, self.states))
+
+    def _range(self, u: fem.Function) -> tuple[float, float]:
+        local = np.array([-u.x.array.min(initial=np.inf), u.x.array.max(initial=-np.inf)])
+        both = np.empty(2)
+        self.comm.Allreduce(local, both, MPI.MAX)
+        return -float(both[0]), float(both[1])
 
     def conserve(self, rows: Sequence[np.ndarray]) -> None:
-        """Scale densities so that mass is what continuity says, not what Newton left of it.
+        """Give densities the mass that continuity says, and no sign that Newton left them.
 
         Args:
             rows: Residuals of continuity, one per density.
         """
-        local = np.array(
-            [
-                [mass @ u.x.array[: mass.size], row.sum()]
-                for u, mass, row in zip(self.states, self.masses, rows, strict=True)
-            ]
-        )
-        sums = np.empty_like(local)
-        self.comm.Allreduce(local, sums, MPI.SUM)
-        for u, (total, gap) in zip(self.states, sums, strict=True):
-            if np.isfinite(gap) and total > 0:
-                u.x.array[:] *= 1 + gap / total
+        local = []
+        for u, mass, row in zip(self.states, self.masses, rows, strict=True):
+            due = mass @ u.x.array[: mass.size] + row.sum()
+            low, high = self._range(u)
+            if -TOLERANCE * high < low < 0:
+                u.x.array[:] = np.maximum(u.x.array, 0.0)
+            local.append([due, mass @ u.x.array[: mass.size]])
+        sums = np.empty((len(local), 2))
+        self.comm.Allreduce(np.array(local), sums, MPI.SUM)
+        for u, (due, total) in zip(self.states, sums, strict=True):
+            if np.isfinite(due) and due > 0 and total > 0:
+                u.x.array[:] *= due / total

@@ -8,7 +8,7 @@ from typing import Any, override
 from flows.choose import choose
 from flows.constraint import Constraint
 from flows.coordinate import Coordinate
-from flows.density import EMPTY, FILLING, Densities, at_nodes
+from flows.density import EMPTY, Densities, at_nodes
 from flows.flow import Flow, StepReport
 from flows.forms import fix_quadrature, integrate, polynomial_degree, zero
 from flows.functional import StepFunctional, as_functional, variation
@@ -245,6 +245,7 @@ class GradientFlow(Flow):
         """Solve from the old state; if that finds no certified point, from another start."""
         start = self._start()
         try:
+            self._begin()
             return self._attempt(t, tau, before, stencil)
         except SolveFailed:
             if self.solver.linear:
@@ -258,22 +259,22 @@ class GradientFlow(Flow):
             return []
         return [(f, f.x.array.copy()) for f in (*self.solver.fields, *self._rates())]
 
+    def _begin(self) -> None:
+        """Leave the old state for a better start, where Newton's method could not move from it."""
+        if self._densities is None or not self.solver.coordinates or self._starter is not None:
+            return
+        if self._densities.empty():
+            self._densities.level(self.potentials)
+
     def _approach(self, start: list[tuple[fem.Function, np.ndarray]]) -> None:
         """Come to the step from an easier one."""
         for f, values in start:
             f.x.array[:] = values
         if self._densities is not None and self.solver.coordinates:
-            # Fill empty regions, and drain them.
-            for share in FILLING:
-                with self._densities.filled(share):
-                    if share == FILLING[0]:
-                        for u, v in zip(self.states, self._step.base, strict=True):
-                            u.x.array[:] = v.x.array
-                        self._take_over()
-                    self.solver.solve()
+            self._densities.level(self.potentials)
             return
         if self._densities is not None and isinstance(self.solver, NodalSolver):
-            self._densities.from_uniform(self.solver)
+            self._densities.from_level(self.solver)
             return
         # The functional of a much shorter step is convex: it leads to the right valley.
         effective = float(self._step.effective.value)
@@ -304,6 +305,7 @@ class GradientFlow(Flow):
             starter._densities.fit(starter.solver)
         start = starter._start()
         try:
+            starter._begin()
             starter._search(anew=False)
         except SolveFailed:
             starter._approach(start)

@@ -35,7 +35,7 @@ __all__ = ["NodalSolver"]
 NEWTON = {
     "snes_linesearch_type": "bt",
     "snes_max_it": 50,
-    "snes_divergence_tolerance": 1e30,  # solves that drain a region start from rounding
+    "snes_divergence_tolerance": 1e30,  # residuals of empty regions are near rounding
 }
 
 

@@ -66,6 +66,7 @@ class Solver:
     """
 
     kept: Kept | None = None
+    _rounding = 0.0
 
     def __init__(
         self,
@@ -132,8 +133,8 @@ class Solver:
     def _open_snes(
         self, prefix: str, chosen: Mapping[str, Any], mine: Mapping[str, Any], preconditioner: Any
     ) -> None:
-        # Solves that drain a region start from residuals near rounding.
-        limits = {"snes_divergence_tolerance": 1e30} if self.coordinates else {}
+        # Residuals of empty regions are near rounding, and may grow by any factor.
+        limits = {"snes_divergence_tolerance": 1e30, "snes_max_it": 50} if self.coordinates else {}
         defaults = NEWTON | {"snes_type": self._kind()} | limits
         self.options = Options(prefix, defaults, chosen, mine)
         self._open = "pc_type" not in self.options
@@ -178,6 +179,7 @@ class Solver:
         """Scale the coordinates and the smallest residual that matters to densities."""
         mean = max(means.values())
         self.coordinates = {u: c.fitted(means.get(u, mean)) for u, c in self.coordinates.items()}
+        self._rounding = 1e3 * tolerance
         if not self.options.given("snes_atol"):
             self.snes.setTolerances(atol=tolerance)
 
@@ -287,6 +289,9 @@ class Solver:
                 raise SolveFailed(f"PETSc error {error.ierr} in the solve") from error
         self._spread(self.x)
         reason = self.snes.getConvergedReason()
+        stuck = reason == PETSc.SNES.ConvergedReason.DIVERGED_LINE_SEARCH
+        if stuck and self.snes.getFunctionNorm() <= self._rounding:
+            return max(1, int(self.snes.getIterationNumber()))  # large fluxes that balance
         if reason < 0:
             inner = self.ksp.getConvergedReason()
             self.forget()

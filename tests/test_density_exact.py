@@ -18,7 +18,7 @@ from tools import comm, error, order, total
 from ufl import SpatialCoordinate
 
 # The implicit schemes of order 1, which differ in the constant of the error only.
-SCHEMES = {"implicit Euler": flows.ImplicitEuler()}
+SCHEMES = {"implicit Euler": flows.ImplicitEuler(), "JKO": flows.JKO()}
 
 
 class _Ufl:
