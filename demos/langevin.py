@@ -35,7 +35,7 @@ comm = MPI.COMM_WORLD
 options = argparse.ArgumentParser(description="Particles and their density.", add_help=False)
 options.add_argument("--help", action="help")  # PETSc options may begin with -h
 options.add_argument("--particles", type=int, default=200_000, help="a multiple of 1000")
-options.add_argument("--h", type=float, default=0.05, help="mesh size")
+options.add_argument("--h", type=float, default=0.04, help="mesh size, a part of 0.4")
 options.add_argument("--until", type=float, default=1.0, help="final time")
 args = options.parse_known_args()[0]
 output = Path("output/langevin")

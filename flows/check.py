@@ -11,6 +11,7 @@ from flows.forms import integrate
 from flows.functional import variation
 from flows.mobility import edge_weights
 from flows.movement import GradientFlow
+from flows.nodal import NodalSolver
 from flows.surface import SurfaceFlow
 
 import numpy as np
@@ -82,6 +83,11 @@ def _wave(f: fem.Function, k: int) -> np.ndarray:
 
 def _symmetric(flow: Flow) -> Iterator[Finding]:
     solver = flow.solver
+    if isinstance(flow, GradientFlow) and not flow._step.drift:
+        step = flow._step
+        if not step.conservative or solver.coordinates or isinstance(solver, NodalSolver):
+            yield Finding(True, "the force is a gradient; in the step its metric follows the state")
+            return
     solver.forget()
     fempetsc.assign(solver.unknown, solver.x)
     solver._jacobian(solver.snes, solver.x, solver.A, solver.A)
@@ -101,7 +107,7 @@ def _symmetric(flow: Flow) -> Iterator[Finding]:
 
 
 def _positive(flow: Flow) -> Iterator[Finding]:
-    if not isinstance(flow, GradientFlow):
+    if not isinstance(flow, GradientFlow) or not flow._step.blocks:
         return
     values = []
     flow._step.prepare(1.0, 0.0)

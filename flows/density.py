@@ -2,12 +2,14 @@ r"""What densities need in a step: a variable that keeps them positive, a start,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from flows.coordinate import Coordinate, Positive, guard, natural
 from flows.forms import VERTEX, assembled, lump, lumpable
 from flows.metric import Metric
+from flows.mobility import EdgeWeights, Upwind, edge_weights
 from flows.solver import Solver
 
 import numpy as np
@@ -16,6 +18,8 @@ from dolfinx import fem
 from mpi4py import MPI
 
 __all__ = ["EMPTY", "Densities", "at_nodes"]
+
+log = logging.getLogger("flows")
 
 EMPTY = 1e-12
 """Share of the mean density that is too small to tell from an empty region."""
@@ -51,10 +55,22 @@ def at_nodes(
     lumped = [u for u, m in pairs if m.lumped and lumpable(u)]
     if lumped != list(states):
         return energy, False, {}
+    for u, m in pairs:
+        if isinstance(getattr(m, "mobility", None), Upwind):
+            _warn(u, edge_weights(u.function_space))
     coordinates = {
         u: c or Positive() for u, m in pairs if (c := natural(energy, u)) is not None or m.positive
     }
     return lump(guard(energy, lumped), lumped), True, coordinates
+
+
+def _warn(u: fem.Function, weights: EdgeWeights) -> None:
+    if weights.negative and u.function_space.mesh.comm.rank == 0:
+        log.warning(
+            "%d of %d edge weights of the mesh are negative (the worst %.1e of the largest): the "
+            "mobility Upwind cannot keep signs there, and steps may fail; take Cell.",
+            *weights,
+        )
 
 
 class Densities:

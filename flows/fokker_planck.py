@@ -123,6 +123,7 @@ class _Step(StepFunctional):
         self.fields = (rho, *self.potentials)
         self.kept = Kept((), self.states)
         self.varies, self.convex, self.conservative = True, False, False
+        self.drift = False
         self._beta = beta
         # Measured from its minimum the potential has weights of size one.
         self._potential = fem.Function(V)

@@ -65,6 +65,7 @@ class StepFunctional:
         work: Functional of the work of the sources in the step.
         varies: Whether the metric depends on the state.
         convex: Whether the problem is a minimisation over the states alone.
+        drift: Whether a source depends on the state.
         conservative: Whether the residual is the derivative of a functional.
     """
 
@@ -98,9 +99,9 @@ class StepFunctional:
         self.kept = Kept(constraints, states)
         sources = _per_state(source, states)
         self._derive(energy, sources)
-        drift = any(s is not None and depends_on(s, u) for s in sources for u in states)
+        self.drift = any(s is not None and depends_on(s, u) for s in sources for u in states)
         follows = self.varies and scheme.implicit and not scheme.varied
-        self.conservative = not drift and not follows
+        self.conservative = not self.drift and not follows
         self.convex = self.conservative and self.fields == states
 
     def prepare(self, tau: float, past_tau: float) -> Stencil:

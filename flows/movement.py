@@ -8,13 +8,13 @@ from typing import Any, override
 from flows.choose import choose
 from flows.constraint import Constraint
 from flows.coordinate import Coordinate
-from flows.density import EMPTY, Densities, at_nodes
+from flows.density import Densities, at_nodes
 from flows.flow import Flow, StepReport
 from flows.forms import fix_quadrature, integrate, polynomial_degree, zero
 from flows.functional import StepFunctional, as_functional, variation
 from flows.metric import Metric, conserved, per_state, preferred
-from flows.nodal import NodalSolver
 from flows.scheme import AVF, JKO, ImplicitEuler, Scheme, Stencil
+from flows.search import Search
 from flows.solver import SolveFailed, Solver, check_conditions
 
 import numpy as np
@@ -108,7 +108,8 @@ class GradientFlow(Flow):
         self._past_tau = self._past_movement = 0.0
         self.solver = self._make_solver(coordinates, lumped, petsc_options)
         self._densities = Densities(self.states, self._step.base) if lumped else None
-        self._starter = self._make_starter(given, metric, source) if self.scheme.varied else None
+        easier = self._make_starter(given, metric, source) if self.scheme.varied else None
+        self._search = Search(self._step, self.solver, self._densities, easier)
         self._settled: list[np.ndarray] | None = None
         self._settler = self._auxiliary_solver() if self.auxiliary else None
 
@@ -229,10 +230,7 @@ class GradientFlow(Flow):
             self._apply_bcs()
             self._set_time(t_data)
         self._check_energy(before)
-        if self._densities is not None:
-            self._densities.fit(self.solver)
-        self._step.kept.take()
-        self._take_over()
+        self._search.begin()
         report = self._solve(t_new, tau, before, stencil)
         self._keep_past(tau, report.movement)
         if self._moves:
@@ -243,81 +241,17 @@ class GradientFlow(Flow):
 
     def _solve(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
         """Solve from the old state; if that finds no certified point, from another start."""
-        start = self._start()
         try:
-            self._begin()
-            return self._attempt(t, tau, before, stencil)
+            return self._attempt(self._search.first, t, tau, before, stencil)
         except SolveFailed:
             if self.solver.linear:
                 raise
-        self._approach(start)
-        return self._attempt(t, tau, before, stencil, anew=True)
-
-    def _start(self) -> list[tuple[fem.Function, np.ndarray]]:
-        """What a failed attempt changes, with its values before it."""
-        if self.solver.linear:
-            return []
-        return [(f, f.x.array.copy()) for f in (*self.solver.fields, *self._rates())]
-
-    def _begin(self) -> None:
-        """Leave the old state for a better start, where Newton's method could not move from it."""
-        if self._densities is None or not self.solver.coordinates or self._starter is not None:
-            return
-        if self._densities.empty():
-            self._densities.level(self.potentials)
-
-    def _approach(self, start: list[tuple[fem.Function, np.ndarray]]) -> None:
-        """Come to the step from an easier one."""
-        for f, values in start:
-            f.x.array[:] = values
-        if self._densities is not None and self.solver.coordinates:
-            self._densities.level(self.potentials)
-            return
-        if self._densities is not None and isinstance(self.solver, NodalSolver):
-            self._densities.from_level(self.solver)
-            return
-        # The functional of a much shorter step is convex: it leads to the right valley.
-        effective = float(self._step.effective.value)
-        self._step.effective.value = effective / 10
-        try:
-            self.solver.solve()
-        finally:
-            self._step.effective.value = effective
-
-    def _search(self, *, anew: bool) -> int:
-        """Newton's method from the present fields."""
-        if self._step.path and self._densities is not None:
-            with self._densities.filled(EMPTY):
-                return self._densities.along_barrier(self._step.barrier, self.solver)
-        if anew and self._densities is not None and self.solver.coordinates:
-            # Without a drop in it the potential of an empty region may fall without end.
-            with self._densities.filled(EMPTY):
-                return self.solver.solve()
-        return self.solver.solve()
-
-    def _take_over(self) -> None:
-        """Begin at the solution of another scheme, which is easier to find."""
-        if self._starter is None:
-            return
-        starter = self._starter
-        starter._step.prepare(float(self._step.tau.value), 0.0)
-        if starter._densities is not None:
-            starter._densities.fit(starter.solver)
-        start = starter._start()
-        try:
-            starter._begin()
-            starter._search(anew=False)
-        except SolveFailed:
-            starter._approach(start)
-            starter._search(anew=True)
-        for mine, theirs in zip(self.potentials, starter.potentials, strict=True):
-            mine.x.array[:] = theirs.x.array
-        self._step.spread()
+        return self._attempt(self._search.second, t, tau, before, stencil)
 
     def _attempt(
-        self, t: float, tau: float, before: float, stencil: Stencil, *, anew: bool = False
+        self, find: Callable[[], int], t: float, tau: float, before: float, stencil: Stencil
     ) -> StepReport:
-        iterations = self._search(anew=anew)
+        iterations = find()
         self._step.find_rates(stencil)
         self._conserve()
         movement = integrate(self._movement)

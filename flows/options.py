@@ -119,6 +119,7 @@ def convective(spaces: Sequence[fem.FunctionSpace]) -> dict[str, Any]:
         "sub_pc_type": "ilu",
         "sub_pc_factor_zeropivot": 1e-290,
         "pc_gamg_threshold": 0.02,
+        "pc_gamg_reuse_interpolation": True,
         "mg_levels_ksp_type": "richardson",
         "mg_levels_pc_type": "sor",
     }
