@@ -12,10 +12,11 @@ from sphinx.util import logging
 log = logging.getLogger(__name__)
 _CODE = r"(``.+?``)"
 _INLINE = (
-    (re.compile(r"(?<![\\$])\$(?!\s)([^$]+?)(?<!\s)\$"), r":math:`\1`"),
+    # Roles before formulas: in `:math:` the end of $\tau_{old}$ would look like one.
     (re.compile(r"\{([a-z:]+)\}`([^`]+)`"), r":\1:`\2`"),
     # A bare name is meant wherever it lives: `flows.plot` is that of `flows.picture`.
     (re.compile(r":(func|class|meth|exc):`(\w+)`"), r":\1:`.\2`"),
+    (re.compile(r"(?<![\\$])\$(?!\s)([^$]+?)(?<!\s)\$"), r":math:`\1`"),
 )
 _DISPLAY = re.compile(r"^([ \t]*)\$\$\s*(.+?)\s*\$\$", re.MULTILINE | re.DOTALL)
 

@@ -104,8 +104,8 @@ def fokker_planck(
 
     The walls reflect; densities end in the Gibbs state $e^{-\beta V}$ {cite}`risken1989`. On
     Delaunay meshes the steps are linear, with one factorisation for all of one size
-    (:class:`flows.fokker_planck.LinearFokkerPlanck`); elsewhere, and with options that need it, they
-    are those of the flow in general.
+    (:class:`flows.fokker_planck.LinearFokkerPlanck`); elsewhere, and with options that need it,
+    they are those of the flow in general.
 
     Args:
         domain: Mesh or scalar P1 space.
@@ -122,9 +122,11 @@ def fokker_planck(
     options = {"name": "fokker_planck"} | options
     if lumpable(rho) and not {*options} - {"name", "petsc_options"}:
         V = fem.Function(rho.function_space, name="V")
-        V.interpolate(
-            fem.Expression(ufl.as_ufl(potential), V.function_space.element.interpolation_points)
-        )
+        if isinstance(potential, (int, float)):
+            V.x.array[:] = potential
+        else:
+            points = V.function_space.element.interpolation_points
+            V.interpolate(fem.Expression(potential, points))
         if LinearFokkerPlanck.suits(V, beta):
             return LinearFokkerPlanck(rho, V, beta, **options)
     return GradientFlow(free_energy(rho, potential, beta), rho, Wasserstein(), **options)
@@ -174,7 +176,7 @@ def porous_medium(domain: Any, m: float, potential: Any = None, **options: Any) 
 def aggregation(
     domain: Any,
     *,
-    strength: float,
+    strength: Any,
     length: float,
     potential: Any = 0.0,
     beta: float = 1.0,
@@ -239,7 +241,8 @@ def reaction_diffusion(
        \Big(\prod_j (c_j/c_j^*)^{\alpha_{rj}} - \prod_j (c_j/c_j^*)^{\beta_{rj}}\Big) $$
 
     What the reactions conserve is conserved, and concentrations stay positive. The state is the
-    tuple of concentrations, in the order and with the names of ``diffusivity``; see :mod:`flows.reactions`.
+    tuple of concentrations, in the order and with the names of ``diffusivity``; see
+    :mod:`flows.reactions`.
 
     Args:
         domain: Mesh or scalar P1 space.

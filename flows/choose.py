@@ -45,7 +45,8 @@ def choose(
     blocks: Any = None
     if not step.kept:
         blocks = Condensation.suits(step.residual, step.fields, bcs, options)
-        blocks = blocks or Elimination.suits(step.fields, step.potentials, bcs, options)
+        if blocks is None and not densities:
+            blocks = Elimination.suits(step.fields, step.potentials, bcs, options)
     return Solver(
         step.residual,
         step.fields,

@@ -2,7 +2,8 @@ r"""The two-field step of a density at scale: the density is condensed out of th
 
 In the Newton system $\begin{pmatrix} D & B \\ C & -A \end{pmatrix}$ for (density, potential)
 the block $D$ is the Hessian of an energy without gradients under the vertex rule, a diagonal. What
-remains is the definite system $A + C D^{-1} B$ for the potential, whose rows reach two vertices far.
+remains is the definite system $A + C D^{-1} B$ for the potential, whose rows reach two vertices
+far.
 """
 
 from __future__ import annotations

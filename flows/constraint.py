@@ -4,7 +4,8 @@ A step under the constraints $G_k(u) = g_k$ is a stationary point of
 $\Phi(u) + \sum_k \lambda_k G_k(u)$. Newton's system is bordered by the slopes $w_k = DG_k(u)$,
 
 $$ \begin{pmatrix} J & w \\ w^T & 0 \end{pmatrix}
-   \begin{pmatrix} \delta u \\ \delta\lambda \end{pmatrix} = \begin{pmatrix} r \\ G - g \end{pmatrix}, $$
+   \begin{pmatrix} \delta u \\ \delta\lambda \end{pmatrix} =
+   \begin{pmatrix} r \\ G - g \end{pmatrix}, $$
 
 and solved with $J$ alone, once more for each constraint.
 """
@@ -112,7 +113,7 @@ class Kept:
     def satisfied(self) -> bool:
         """Whether the functionals have their values, to rounding."""
         scale = np.maximum(np.abs(self._values), 1e-3 * self._sizes())
-        return bool(np.all(np.abs(self.gaps()) <= 1e-12 * scale + 1e-300))
+        return bool(np.all(np.abs(self.gaps()) <= 1e-14 * scale + 1e-300))
 
     def _sizes(self) -> np.ndarray:
         comm = self.states[0].function_space.mesh.comm

@@ -2,9 +2,9 @@ r"""The linear Fokker-Planck equation, by one factorisation for all steps.
 
 $$ \dot\rho = \nabla\cdot\big(\beta^{-1} \nabla\rho + \rho \nabla V\big) $$
 
-is the flow of $\int V \rho + \beta^{-1} \rho \log \rho$ in the Wasserstein metric. Where the mesh is
-Delaunay, the mobility of {cite}`scharfetter1969` on its edges makes the implicit step linear, and in
-the ratio $g = \rho / \pi$ to the Gibbs weight $\pi = e^{-\beta V}$ symmetric and definite:
+is the flow of $\int V \rho + \beta^{-1} \rho \log \rho$ in the Wasserstein metric. Where the mesh
+is Delaunay, the mobility of {cite}`scharfetter1969` on its edges makes the implicit step linear,
+and in the ratio $g = \rho / \pi$ to the Gibbs weight $\pi = e^{-\beta V}$ symmetric and definite:
 
 $$ \langle \pi g - \rho_k, \eta \rangle_h + \tau \sum_{ij} \frac{a_{ij} \pi_{ij}}{\beta}
    (g_i - g_j)(\eta_i - \eta_j) = 0. $$
@@ -123,7 +123,7 @@ class _Step(StepFunctional):
         self.fields = (rho, *self.potentials)
         self.kept = Kept((), self.states)
         self.varies, self.convex, self.conservative = True, False, False
-        self.drift = False
+        self.drift, self.path = False, []
         self._beta = beta
         # Measured from its minimum the potential has weights of size one.
         self._potential = fem.Function(V)

@@ -248,7 +248,8 @@ class KL(FisherRao):
        \rho_{k+1} = \rho_k \exp\Big(-\tau \frac{\delta E}{\delta\rho}(\rho_{k+1})\Big). $$
 
     It is the metric :class:`FisherRao` to leading order, with steps that are explicit in the
-    logarithm {cite}`beck2003`. The column ``movement`` of a history is the relative entropy over $\tau$.
+    logarithm {cite}`beck2003`. The column ``movement`` of a history is the relative entropy over
+    $\tau$.
 
     Args:
         conserve: Keep the mass, as mirror descent on probabilities does.

@@ -79,3 +79,68 @@ def test_custom_weak_form(run):
     demo = run("custom_weak_form", n=24, until=5)
     assert demo["order"] == pytest.approx(2, abs=0.1)
     assert demo["frequency"] == pytest.approx(demo["omega"], rel=1e-3)
+
+
+def test_porous_medium(run):
+    demo = run("porous_medium", h=1 / 16)
+    star, point = demo["runs"]["star"], demo["runs"]["Barenblatt"]
+    for name, flow in {"star": star, "Barenblatt": point}.items():
+        assert np.ptp(flow["mass"]) < 1e-12 * demo["mass"]
+        assert demo["rise"][name] < 0
+    assert point["distance"].max() < 0.05
+    assert np.abs(point["radius"] / demo["front"] - 1).max() < 0.1
+    assert star["distance"][0] > 0.8
+    assert star["distance"][-1] < 0.1
+    assert star["radius"][-1] == pytest.approx(demo["front"][-1], rel=0.1)
+
+
+def test_reaction_diffusion(run):
+    demo = run("reaction_diffusion", h=1 / 8)
+    assert demo["drift"] < 1e-12
+    assert demo["rise"] < 0
+    assert demo["history"]["least"][1:].min() > 0
+    assert demo["tops"] == pytest.approx(demo["end"], rel=0.05)
+    assert demo["history"]["energy"][-1] == pytest.approx(demo["energy"], rel=1e-4)
+    assert demo["measured"] == pytest.approx(demo["exact"], rel=0.05)
+
+
+def test_aggregation(run):
+    demo = run("aggregation", h=1 / 80, until=3)
+    assert demo["rates"] == pytest.approx(demo["exact"], rel=0.02, abs=0.05)
+    assert demo["drift"] < 1e-12
+    assert demo["rise"] < 0
+    assert demo["history"]["least"].min() > 0
+    assert np.max(demo["states"]) > 10
+
+
+def test_fokker_planck(run):
+    demo = run("fokker_planck", h=0.1, until=30)
+    assert demo["gap"] < 1e-12
+    assert demo["drift"] < 1e-12
+    assert demo["rate"] == pytest.approx(demo["exact"], rel=0.02)
+    assert demo["rate"] == pytest.approx(2 * demo["slow"], rel=0.02)
+    fall = -np.diff(demo["excess"]) / np.diff(demo["t"])
+    lost = demo["history"]["fisher"][1:] / demo["beta"] ** 2
+    assert fall.min() > 0
+    late = demo["late"][1:]
+    assert np.allclose(fall[late], lost[late], rtol=0.05)
+    assert 0.4 < demo["history"]["right"][-1] < 0.5
+
+
+def test_heat_two_geometries(run):
+    demo = run("heat_two_geometries", h=0.1)
+    assert demo["orders"][-1] == pytest.approx(2, abs=0.25)
+    assert max(demo["distances"][-1]) < 0.03
+    for name in demo["histories"]:
+        assert demo["rise"][name] < 0
+        assert demo["drift"][name] < 1e-12
+        assert demo["rates"][name] == pytest.approx(2 * demo["slow"], rel=0.04)
+
+
+def test_langevin(run):
+    demo = run("langevin", particles=20_000, h=0.1)
+    assert demo["slope"] == pytest.approx(-0.5, abs=0.1)
+    assert np.allclose(demo["errors"], demo["exact"], rtol=0.2)
+    assert demo["p"].sum() == pytest.approx(1, abs=1e-12)
+    # The places that this rank alone would have found, to the last bit.
+    assert np.array_equal(np.hstack([demo["block"](k) for k in range(20)]), demo["places"])
