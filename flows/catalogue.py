@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows import energy
+from flows.attraction import QuadraticAttraction
 from flows.fokker_planck import LinearFokkerPlanck, free_energy
 from flows.forms import lumpable
 from flows.metric import L2, HMinus1, Wasserstein
@@ -177,7 +178,7 @@ def aggregation(
     domain: Any,
     *,
     strength: Any,
-    length: float,
+    length: Any = None,
     potential: Any = 0.0,
     beta: float = 1.0,
     **options: Any,
@@ -187,23 +188,26 @@ def aggregation(
     $$ \dot\rho = \nabla\cdot\big(\beta^{-1} \nabla\rho + \rho \nabla (V - k \varphi)\big),
        \qquad -\ell^2 \Delta\varphi + \varphi = \rho $$
 
-    The energy is :func:`flows.energy.interaction` with free energy. Where the attraction wins the
-    energy is not convex, and a step has a certificate only below the time of the collapse: take
-    :class:`flows.Adaptive` steps.
+    The energy is :func:`flows.energy.interaction` with the free energy. Where the attraction wins
+    the energy is not convex, and a step has a certificate only below the time of the collapse: take
+    :class:`flows.Adaptive` steps. Without a length the particles are joined by springs,
+    $-\varphi = \tfrac12 |\cdot|^2 * \rho$ (:mod:`flows.attraction`).
 
     Args:
         domain: Mesh or scalar P1 space.
-        strength: Strength $k$ of the attraction.
+        strength: Strength $k$ of the attraction, a number or a constant.
         length: Range $\ell$ of the kernel.
         potential: UFL expression of the point.
         beta: Inverse temperature, positive.
         options: Passed on to :class:`flows.GradientFlow`.
     """
     rho = _state(domain, "rho")
+    options = {"name": "aggregation"} | options
+    if length is None:
+        return QuadraticAttraction(rho, potential, beta, strength, **options)
     phi = fem.Function(rho.function_space.clone(), name="phi")
     E = free_energy(rho, potential, beta)
     E += energy.interaction(rho, phi, strength=strength, length=length)
-    options = {"name": "aggregation"} | options
     return GradientFlow(E, rho, Wasserstein(), auxiliary=[phi], **options)
 
 
