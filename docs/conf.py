@@ -72,6 +72,7 @@ html_sidebars = {
     "getting_started": [],
     "theory": [],
     "your_own_flow": [],
+    "densities": [],
     "running": [],
     "parallel": [],
     "meshes": [],

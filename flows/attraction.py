@@ -5,8 +5,8 @@ With the kernel $W(z) = \tfrac k2 |z|^2$ the energy of interaction is known from
 $$ \tfrac12 \iint W(x - y)\, \rho(x)\, \rho(y) = \tfrac k2 \Big( m \int |x|^2 \rho - |M|^2 \Big),
    \qquad m = \int \rho, \quad M = \int x \rho. $$
 
-Its second part is concave. A step takes the tangent at the old centre in its place, which lies above
-it and touches it there: what lowers that energy lowers the true one.
+Its second part is concave. A step takes the tangent at the old centre in its place, which lies
+above it and touches it there: what lowers that energy lowers the true one.
 """
 
 from __future__ import annotations

@@ -114,12 +114,12 @@ def convective(spaces: Sequence[fem.FunctionSpace]) -> dict[str, Any]:
         return factor | {"pc_factor_mat_solver_type": "mumps"}
     return {
         "ksp_type": "gmres",
+        "ksp_pc_side": "right",  # its norm is that of the residual, whatever the factors are
         "ksp_rtol": 1e-4,
         "ksp_max_it": 200,
         "sub_pc_type": "ilu",
         "sub_pc_factor_zeropivot": 1e-290,
         "pc_gamg_threshold": 0.02,
-        "pc_gamg_reuse_interpolation": True,
         "mg_levels_ksp_type": "richardson",
         "mg_levels_pc_type": "sor",
     }
