@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from flows.coordinate import Coordinate, Positive, guard, natural
-from flows.forms import VERTEX, assembled, lump, lumpable
+from flows.forms import VERTEX, assembled, integrate, lump, lumpable
 from flows.metric import Metric
 from flows.mobility import EdgeWeights, Upwind, edge_weights
 from flows.solver import Solver
@@ -79,14 +79,17 @@ class Densities:
     Args:
         states: The densities.
         data: The functions from which the step sets out, one per density.
+        gains: Functionals of what each density has yet to gain; none where mass is not its own.
     """
 
     def __init__(
         self,
         states: Sequence[fem.Function],
         data: Sequence[fem.Function],
+        gains: Sequence[ufl.Form] = (),
     ) -> None:
         self.states, self.data = list(states), list(data)
+        self._gains = [fem.form(gain) for gain in gains]
         self.comm = states[0].function_space.mesh.comm
         self.masses = []
         for V in (u.function_space for u in states):
@@ -163,21 +166,17 @@ class Densities:
         self.comm.Allreduce(local, both, MPI.MAX)
         return -float(both[0]), float(both[1])
 
-    def conserve(self, rows: Sequence[np.ndarray]) -> None:
-        """Give densities the mass that continuity says, and no sign that Newton left them.
-
-        Args:
-            rows: Residuals of continuity, one per density.
-        """
-        local = []
-        for u, mass, row in zip(self.states, self.masses, rows, strict=True):
-            due = mass @ u.x.array[: mass.size] + row.sum()
+    def conserve(self) -> None:
+        """Give densities the mass that continuity says, and no sign that Newton left them."""
+        # Without gains mass is not its own to keep.
+        for u, mass, gain in zip(self.states, self.masses, self._gains, strict=False):
+            due = self._total(mass, u) + integrate(gain)
             low, high = self._range(u)
             if -TOLERANCE * high < low < 0:
                 u.x.array[:] = np.maximum(u.x.array, 0.0)
-            local.append([due, mass @ u.x.array[: mass.size]])
-        sums = np.empty((len(local), 2))
-        self.comm.Allreduce(np.array(local), sums, MPI.SUM)
-        for u, (due, total) in zip(self.states, sums, strict=True):
+            total = self._total(mass, u)
             if np.isfinite(due) and due > 0 and total > 0:
                 u.x.array[:] *= due / total
+
+    def _total(self, mass: np.ndarray, u: fem.Function) -> float:
+        return float(self.comm.allreduce(float(mass @ u.x.array[: mass.size])))

@@ -25,6 +25,7 @@ from flows.functional import StepFunctional
 from flows.metric import Wasserstein
 from flows.mobility import edge_weights, symmetric_scharfetter_gummel
 from flows.movement import GradientFlow
+from flows.options import preset
 from flows.scheme import ImplicitEuler, Stencil
 from flows.solver import Solver
 
@@ -84,19 +85,19 @@ class LinearFokkerPlanck(GradientFlow):
 
     @override
     def _make_solver(self, coordinates: Any, lumped: bool, options: Any) -> Solver:
-        # Pivots are as small as the Gibbs weights.
+        # The diagonal is as small as the Gibbs weights: no pivot may be taken for zero, and
+        # incomplete factors want it to be one.
+        space = self.states[0].function_space
+        krylov = preset([space], True, True, linear=True, moving=False)["ksp_type"] == "cg"
+        scaled = {"ksp_diagonal_scale": True, "ksp_diagonal_scale_fix": True}
+        mine = scaled if krylov else {"pc_factor_zeropivot": TINY}
         return Solver(
             self._step.residual,
             [self._linear.ratio],
             prefix=f"{self.name}_",
-            options={"pc_factor_zeropivot": TINY} | dict(options or {}),
+            options=mine | dict(options or {}),
             definite=True,
         )
-
-    @override
-    def _conserve(self) -> None:
-        if self._densities is not None:
-            self._densities.conserve([-row for row in self.solver.residuals()])
 
     @override
     def _slack(self) -> float:
@@ -150,6 +151,10 @@ class _Step(StepFunctional):
         self.old[0].x.array[:] = self.states[0].x.array
         self.ratio.x.array[:] = self.states[0].x.array / self.weight.x.array
         return Stencil()
+
+    @override
+    def gains(self) -> list[ufl.Form]:
+        return [(self.old[0] - self.states[0]) * ufl.dx(metadata=VERTEX)]
 
     @override
     def find_rates(self, stencil: Stencil) -> None:

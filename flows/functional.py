@@ -263,14 +263,18 @@ class StepFunctional:
             for between, mu in zip(stage[n:], self.potentials, strict=True):
                 between.x.array[:] = mu.x.array
 
-    def continuity(self, residuals: Sequence[Any]) -> list[Any]:
-        """What is left of the continuity of each state, from the residuals of all fields."""
-        n = len(self.states)
-        rows = list(residuals[-len(self.potentials) :])
-        for j in range(len(self.path)):
-            first = n + len(self.auxiliary) + 2 * n * j + n
-            rows = [a + b for a, b in zip(rows, residuals[first : first + n], strict=True)]
-        return rows
+    def gains(self) -> list[ufl.Form]:
+        """What each state with a potential has yet to gain, its continuity tested by one.
+
+        Fluxes vanish in it by themselves, and so does their rounding.
+        """
+        one = fem.Constant(self.states[0].function_space.mesh, dolfinx.default_scalar_type(1.0))
+        total: list[ufl.Form] = []
+        for k, mu in enumerate(self.potentials):
+            rows = [stage[len(self.states) + k] for stage in self.path] + [mu]
+            forms = [self.residual[self.fields.index(row)] for row in rows]
+            total.append(sum((expand_derivatives(_retest(f, one)) for f in forms), ufl.Form([])))
+        return total
 
     def _divergence(self, block: Block, here: slice) -> tuple[ufl.Form, ufl.Form] | None:
         """Divergences from the base point over the step, and from the old state over tau."""

@@ -107,7 +107,7 @@ class GradientFlow(Flow):
         self._lawful = self.scheme.lawful(degree, self._step.varies)
         self._past_tau = self._past_movement = 0.0
         self.solver = self._make_solver(coordinates, lumped, petsc_options)
-        self._densities = Densities(self.states, self._step.base) if lumped else None
+        self._densities = self._make_densities() if lumped else None
         easier = self._make_starter(given, metric, source) if self.scheme.varied else None
         self._search = Search(self._step, self.solver, self._densities, easier)
         self._settled: list[np.ndarray] | None = None
@@ -123,6 +123,11 @@ class GradientFlow(Flow):
             source,
             self._constraints,
         )
+
+    def _make_densities(self) -> Densities:
+        conserved = not self.bcs and len(self.potentials) == len(self.states)
+        gains = self._step.gains() if conserved else []
+        return Densities(self.states, self._step.base, gains)
 
     def _make_starter(self, energy: ufl.Form, metric: Any, source: Any) -> GradientFlow:
         """The same flow by a scheme whose steps are easier to find."""
@@ -253,19 +258,14 @@ class GradientFlow(Flow):
     ) -> StepReport:
         iterations = find()
         self._step.find_rates(stencil)
-        self._conserve()
+        if self._densities is not None:
+            self._densities.conserve()
         movement = integrate(self._movement)
         self._commit()
         after = integrate(self._energy)
         defect, allowed = self._certificate(before, after, movement, stencil)
         self._judge(defect, allowed, before, after)
         return StepReport(t, tau, after, movement, defect, iterations)
-
-    def _conserve(self) -> None:
-        """Make the masses of densities exact."""
-        if self._densities is None or self.bcs or len(self.potentials) != len(self.states):
-            return
-        self._densities.conserve(self._step.continuity(self.solver.residuals()))
 
     def _commit(self) -> None:
         """Called when the new state is found, before its energy is taken."""
