@@ -156,7 +156,8 @@ class Solver:
             preconditioner.attach(snes.ksp.pc, self)
         self.ksp = snes.ksp
         if self.kept:
-            snes.setKSP(bordered(self.ksp, self.kept, self._place, self._column_scale))
+            place, scale = _weak(self._place), _weak(self._column_scale)
+            snes.setKSP(bordered(self.ksp, self.kept, place, scale))
         return snes
 
     def _place(self, values: Sequence[np.ndarray], vector: PETSc.Vec) -> None:

@@ -99,7 +99,7 @@ STARTS = {
 }
 
 
-@functools.cache
+@functools.lru_cache(maxsize=6)  # MPI has no room for the communicators of them all
 def built(mesh, energy, mobility, scheme):
     rho = fem.Function(fem.functionspace(MESHES[mesh](), ("Lagrange", 1)), name="rho")
     metric = flows.Wasserstein(mobility())
