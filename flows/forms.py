@@ -218,9 +218,16 @@ def integrate(form: fem.Form) -> float:
     return float(form.mesh.comm.allreduce(fem.assemble_scalar(form)))
 
 
-def assembled(form: fem.Form | None, V: fem.FunctionSpace) -> np.ndarray:
-    """Values of a compiled linear form at all local degrees of freedom, ghosts included."""
-    b = fem.create_vector(V)
+def assembled(form: fem.Form | None, V: fem.FunctionSpace, b: Any = None) -> np.ndarray:
+    """Values of a compiled linear form at all local degrees of freedom, ghosts included.
+
+    Args:
+        form: The form; ``None`` is zero.
+        V: The space of its test function.
+        b: A vector of that space to work in; a new one makes MPI communicators.
+    """
+    b = fem.create_vector(V) if b is None else b
+    b.array[:] = 0.0
     if form is not None:
         fem.assemble_vector(b.array, form)
     b.scatter_reverse(InsertMode.add)

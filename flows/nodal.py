@@ -91,6 +91,7 @@ class NodalSolver(Solver):
             assembled(compiled(-ufl.derivative(force, mu, ones[mu])), mu.function_space)
             for force, _, mu in pairs
         ]
+        self._loads = [fem.create_vector(u.function_space) for u in self.states]
         single = len(self.states) == 1
         self.F = compiled(continuity[0] if single else list(continuity))
         blocks = [[(linearised(r, u), linearised(r, mu)) for _, u, mu in pairs] for r in continuity]
@@ -134,8 +135,9 @@ class NodalSolver(Solver):
     @override
     def _spread(self, x: PETSc.Vec) -> None:
         super()._spread(x)
-        for mu, force, mass in zip(self.potentials, self._forces, self._mass, strict=True):
-            mu.x.array[:] = assembled(force, mu.function_space) / mass
+        parts = zip(self.potentials, self._forces, self._mass, self._loads, strict=True)
+        for mu, force, mass, load in parts:
+            mu.x.array[:] = assembled(force, mu.function_space, load) / mass
 
     @override
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
@@ -143,9 +145,7 @@ class NodalSolver(Solver):
         n, start = [u.function_space.dofmap.index_map.size_local for u in self.states], 0
         for i, bend in enumerate(self._bends):
             here = slice(start, start + n[i])
-            curvature = (
-                0.0 if bend is None else assembled(bend, self.states[i].function_space)[: n[i]]
-            )
+            curvature = assembled(bend, self.states[i].function_space, self._loads[i])[: n[i]]
             scale = by_density.array[here] / self._mass[i][: n[i]]
             by_potential.array[here] = curvature * scale
             start += n[i]

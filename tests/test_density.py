@@ -99,9 +99,15 @@ STARTS = {
 }
 
 
+@functools.cache
+def domain(mesh):
+    """One mesh of each kind: what flows leave behind in PETSc is cleared by the next on the mesh."""
+    return MESHES[mesh]()
+
+
 @functools.lru_cache(maxsize=6)  # MPI has no room for the communicators of them all
 def built(mesh, energy, mobility, scheme):
-    rho = fem.Function(fem.functionspace(MESHES[mesh](), ("Lagrange", 1)), name="rho")
+    rho = fem.Function(fem.functionspace(domain(mesh), ("Lagrange", 1)), name="rho")
     metric = flows.Wasserstein(mobility())
     E = ENERGIES[energy](rho)
     if mesh == "obtuse" and energy != "entropy":
