@@ -23,7 +23,8 @@ demo: .venv/.env ## a machine part flows by mean curvature, one energy by two me
 
 test: .venv/.env ## the whole suite on one rank and on two, its parallel core on three
 	$(CACHE) python -m pytest
-	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider
+	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider --ignore-glob='*densit*'
+	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider tests/*densit*.py
 	$(CACHE) mpirun -n 3 python -m pytest -p no:cacheprovider -m three_ranks
 
 lint: .venv/.lint ## ruff and mypy

@@ -101,7 +101,7 @@ STARTS = {
 
 @functools.cache
 def domain(mesh):
-    """One mesh of each kind: what flows leave behind in PETSc is cleared by the next on the mesh."""
+    """One mesh of each kind: the next flow on a mesh clears what the last one left in PETSc."""
     return MESHES[mesh]()
 
 
