@@ -1,6 +1,6 @@
 """Density flows: one unknown a vertex against both fields with a factorisation, side by side.
 
-    [mpirun -n 2] python tests/benchmarks/density.py [--vertices 1e4 1e5] [--both 1.1e5] [--steps 5]
+    [mpirun -n 2] python tests/benchmarks/density.py [--vertices 1e4 1e5 1e6] [--both 1.1e5] [--steps 3]
 
 The porous medium equation (m = 2, Barenblatt's solution), the Fokker-Planck equation of a double
 well by its nonlinear and by its linear step, and one JKO step of the porous medium equation, on
@@ -86,9 +86,9 @@ def pair(case: str, vertices: float, both: bool) -> list[Any]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vertices", type=float, nargs="+", default=[1e4, 1e5])
+    parser.add_argument("--vertices", type=float, nargs="+", default=[1e4, 1e5, 1e6])
     parser.add_argument("--both", type=float, default=1.1e5, help="largest factorisation")
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3)
     options, _ = parser.parse_known_args()
     comm = MPI.COMM_WORLD
     if comm.rank == 0:
