@@ -1,6 +1,6 @@
 """Density flows: one unknown a vertex against both fields with a factorisation, side by side.
 
-    [mpirun -n 2] python tests/benchmarks/density.py [--vertices 1e4 1e5 1e6] [--both 1.1e5] [--steps 3]
+    [mpirun -n 2] python tests/benchmarks/density.py [--vertices 1e4 1e5 1e6] [--both 1.1e5]
 
 The porous medium equation (m = 2, Barenblatt's solution), the Fokker-Planck equation of a double
 well by its nonlinear and by its linear step, and one JKO step of the porous medium equation, on
