@@ -145,7 +145,7 @@ class ImplicitEuler(Scheme):
 
 
 @dataclass(frozen=True)
-class JKO(Scheme):
+class JKO(ImplicitEuler):
     r"""The minimizing movement of Jordan, Kinderlehrer and Otto, its distance linearised.
 
     $$ u_{k+1} = \operatorname*{argmin}_u\; E(u) + \min\Big\{ \frac{\tau}{N} \sum_{j=1}^N
@@ -163,20 +163,11 @@ class JKO(Scheme):
     """
 
     inner: int = 1
-    implicit = True
     varied = True
 
     def __post_init__(self) -> None:
         if self.inner < 1:
             raise ValueError(f"inner = {self.inner}: a path has at least one piece.")
-
-    @override
-    def frozen(self, u: Any, v: Any) -> Any:
-        return u
-
-    @override
-    def error_constant(self, ratio: float) -> float:
-        return 1 / 2
 
 
 @dataclass(frozen=True)
