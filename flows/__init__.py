@@ -10,6 +10,7 @@ from flows import _boot  # isort: split
 import logging
 
 from flows import diagnostics, energy, mesh, mobility, transport
+from flows.boundary import FixedEdge, PlaneEdge
 from flows.catalogue import (
     aggregation,
     allen_cahn,
@@ -26,7 +27,7 @@ from flows.catalogue import (
 from flows.check import check
 from flows.checkpoint import load, save
 from flows.cite import citation
-from flows.constraint import MeanValue
+from flows.constraint import MeanValue, Volume
 from flows.control import Adaptive, Fixed
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
@@ -55,6 +56,7 @@ __all__ = [
     "Finished",
     "FisherRao",
     "Fixed",
+    "FixedEdge",
     "GradientFlow",
     "HMinus1",
     "History",
@@ -65,12 +67,14 @@ __all__ = [
     "Observer",
     "Onsager",
     "Picture",
+    "PlaneEdge",
     "Progress",
     "Reaction",
     "Recorder",
     "StepFailed",
     "StepReport",
     "Stop",
+    "Volume",
     "Wasserstein",
     "WeakFlow",
     "Writer",

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows import energy
 from flows.attraction import QuadraticAttraction
+from flows.curvature import NormalL2, SurfaceFlow
 from flows.fokker_planck import LinearFokkerPlanck, free_energy
 from flows.forms import lumpable
 from flows.metric import L2, HMinus1, Wasserstein
@@ -15,7 +16,6 @@ from flows.movement import GradientFlow
 from flows.reactions import Reaction, kinetics
 from flows.reactions import free_energy as reactions_energy
 from flows.scheme import ImplicitEuler
-from flows.surface import NormalL2, SurfaceFlow
 
 import ufl
 from dolfinx import fem, mesh
@@ -301,6 +301,6 @@ def mean_curvature(mesh: Any, **options: Any) -> SurfaceFlow:
     Args:
         mesh: A closed surface of triangles in space, or a closed polygon of intervals in the
             plane; it moves in place.
-        options: Passed on to :class:`flows.surface.SurfaceFlow`.
+        options: Passed on to :class:`flows.curvature.SurfaceFlow`.
     """
     return SurfaceFlow(mesh, NormalL2, **{"name": "mean_curvature"} | options)

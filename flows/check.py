@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from flows.curvature import SurfaceFlow
 from flows.flow import Flow
 from flows.forms import integrate
 from flows.functional import variation
 from flows.mobility import edge_weights
 from flows.movement import GradientFlow
 from flows.nodal import NodalSolver
-from flows.surface import SurfaceFlow
 
 import numpy as np
 from dolfinx import fem

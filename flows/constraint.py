@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any, override
 
 from flows.forms import VERTEX, assembled, compiled, integrate, lumpable
+from flows.orientation import orientation
+from flows.surface import normal_of, tangents
 
 import dolfinx
 import numpy as np
@@ -25,7 +27,7 @@ import ufl
 from dolfinx import fem
 from petsc4py import PETSc
 
-__all__ = ["Constraint", "Kept", "MeanValue", "bordered"]
+__all__ = ["Constraint", "Kept", "MeanValue", "Volume", "bordered"]
 
 
 class Constraint(ABC):
@@ -55,6 +57,33 @@ class MeanValue(Constraint):
         u = states[self.index]
         lumped = self.lumped and lumpable(u)
         return u * ufl.dx(metadata=VERTEX if lumped else {"quadrature_degree": 2 * _degree(u)})
+
+
+@dataclass(frozen=True, eq=False)
+class Volume(Constraint):
+    r"""The volume that a surface encloses (the area inside a curve) is kept.
+
+    $$ V(X) = \tfrac13 \int_{\Gamma_k} X \cdot \frac{X_1 \times X_2}{|A_1 \times A_2|} $$
+
+    with the derivatives $X_a$, $A_a$ of the new and the old immersion in each cell. Mean curvature
+    flow then moves by $V = \bar H - H$.
+    """
+
+    @override
+    def functional(self, states: Sequence[fem.Function]) -> ufl.Form:
+        (X,) = states
+        mesh = X.function_space.mesh
+        dim = mesh.geometry.dim
+        if mesh.topology.dim != dim - 1 or X.function_space.value_shape != (dim,):
+            raise ValueError("Volume() is a constraint on the immersion of a surface or curve.")
+        sign = fem.Function(fem.functionspace(mesh, ("DG", 0)))
+        sign.x.array[:] = orientation(mesh)
+        element = [ufl.Jacobian(mesh)[:, a] for a in range(dim - 1)]
+        size = ufl.sqrt(ufl.inner(normal_of(element), normal_of(element)))
+        rule = {"quadrature_degree": 3 * mesh.geometry.cmaps[0].degree - 1}
+        return (
+            sign / dim / size * ufl.inner(X, normal_of(tangents(mesh, X))) * ufl.dx(metadata=rule)
+        )
 
 
 def _degree(u: fem.Function) -> int:

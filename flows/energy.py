@@ -5,6 +5,7 @@ Any scalar UFL form in the state is an energy; these are the ones that the named
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import ufl
@@ -62,12 +63,16 @@ def graph_area(u: Any, *, measure: ufl.Measure = dx) -> ufl.Form:
     return sqrt(1 + inner(grad(u), grad(u))) * measure
 
 
-def area(mesh: Any) -> ufl.Form:
+def area(mesh: Any, *, metadata: Mapping[str, Any] | None = None) -> ufl.Form:
     r"""Area of a surface, or length of a curve, given by its mesh.
 
     $$ E(\Gamma) = \int_\Gamma 1. $$
+
+    Args:
+        mesh: The mesh.
+        metadata: Quadrature; flat cells need none.
     """
-    return ufl.classes.IntValue(1) * dx(mesh)
+    return ufl.classes.IntValue(1) * dx(mesh, metadata=dict(metadata or {}))
 
 
 def entropy(rho: Any, *, maximum: Any = None, measure: ufl.Measure = dx) -> ufl.Form:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.control import Control, Pace, as_control
-from flows.flow import Flow, StepFailed, StepReport
+from flows.flow import Event, Flow, StepFailed, StepReport
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +32,20 @@ class History(Mapping[str, npt.NDArray[np.float64]]):
 
     ``t``, ``tau``, ``energy``, ``movement``, ``defect``, ``iterations`` and every functional that a
     ``Recorder`` wrote; arrays, equal on all ranks.
+
+    Attributes:
+        events: What happened on the way: singularities, parts that vanished, new meshes.
     """
 
     def __init__(self) -> None:
         self._columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
         self._recorders: list[Mapping[str, Sequence[float]]] = []
+        self.events: list[Event] = []
+
+    @property
+    def event(self) -> Event | None:
+        """The event that ended the run, or ``None``."""
+        return self.events[-1] if self.events and self.events[-1].final else None
 
     def append(self, report: StepReport) -> None:
         """Add the row of an accepted step."""

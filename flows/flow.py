@@ -14,7 +14,7 @@ import numpy as np
 from dolfinx import fem
 from mpi4py import MPI
 
-__all__ = ["Flow", "StepFailed", "StepReport"]
+__all__ = ["Event", "Flow", "StepFailed", "StepReport"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,30 @@ class StepReport:
     movement: float
     defect: float
     iterations: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens to a flow once: a singularity, the end of a part, a new mesh.
+
+    Attributes:
+        kind: What happened, in a word or two.
+        t: Time at which it was announced.
+        place: Where, a point.
+        words: One sentence for the user.
+        estimate: Estimated time of the event itself; not a number where there is none.
+        final: Whether the flow cannot go on.
+    """
+
+    kind: str
+    t: float
+    place: tuple[float, ...]
+    words: str
+    estimate: float = math.nan
+    final: bool = True
+
+    def __str__(self) -> str:
+        return self.words
 
 
 class StepFailed(RuntimeError):
@@ -166,6 +190,18 @@ class Flow(ABC):
                 value.x.array[:] = snapshot[key]
         self.time = float(snapshot["time"])
         self._set_time(self.time)
+
+    def review(self) -> list[Event]:
+        """Look at an accepted step; called once after each by :func:`flows.evolve`.
+
+        A flow may put itself on another mesh here, and then says so by an event; one that is final
+        ends the run.
+        """
+        return []
+
+    def despair(self, failure: StepFailed) -> Event | None:
+        """Whether an event explains that no step succeeds, down to the smallest."""
+        return None
 
     def forget(self) -> None:
         """Drop kept matrices and warm starts, so that a resumed run takes the same steps."""

@@ -36,7 +36,7 @@ def closed(mesh: Mesh[Any]) -> bool:
     return int(mesh.comm.allreduce(exterior_facet_indices(mesh.topology).size, MPI.SUM)) == 0
 
 
-def orientation(mesh: Mesh[Any]) -> npt.NDArray[np.float64]:
+def orientation(mesh: Mesh[Any], *, open: bool = False) -> npt.NDArray[np.float64]:
     r"""Signs $s_K = \pm 1$ that make $s_K \nu_h$ the outward normal.
 
     Each connected component is oriented by the region that it encloses itself, so the wall of a
@@ -44,7 +44,8 @@ def orientation(mesh: Mesh[Any]) -> npt.NDArray[np.float64]:
     not for every step.
 
     Args:
-        mesh: A closed surface in space or a closed curve in the plane, on any number of ranks.
+        mesh: A surface in space or a curve in the plane, on any number of ranks.
+        open: Whether a boundary is allowed; the cells of such a component agree with each other.
 
     Returns:
         One sign for each local cell, owned cells first, then ghosts.
@@ -73,7 +74,7 @@ def orientation(mesh: Mesh[Any]) -> npt.NDArray[np.float64]:
         cells, points, numbers = zip(*parts, strict=True)
         try:
             # Owned cells are numbered rank after rank, which is the order of the gather.
-            sign = outward(np.concatenate(cells), np.concatenate(points))
+            sign = outward(np.concatenate(cells), np.concatenate(points), closed=not open)
             signs = [sign[i] for i in numbers]
         except ValueError as error:
             problem = str(error)

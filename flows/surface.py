@@ -1,4 +1,4 @@
-r"""Moving surfaces: closed surfaces in space and closed curves in the plane, as P1 meshes.
+r"""Moving surfaces: triangulated surfaces in space and polygons in the plane, straight or curved.
 
 The state is the immersion; the mesh moves in place. $\nu$ is the outward normal, $V$ the normal
 velocity, $H = k_1 + k_2$, and the curvature vector is $\Delta_\Gamma \mathrm{id} = \kappa \nu$ with
@@ -7,67 +7,97 @@ $\kappa = -H$.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, override
+from typing import Any
 
-from flows.energy import area, dirichlet
-from flows.forms import assembled, integrate
-from flows.metric import Metric
-from flows.movement import GradientFlow
-from flows.orientation import orientation
-from flows.solver import SolveFailed
+from flows.energy import area
+from flows.forms import VERTEX, assembled, integrate
+from flows.matrix import Matrix
+from flows.orientation import closed, orientation
 
 import numpy as np
+import numpy.typing as npt
 import ufl
 from dolfinx import fem
 from mpi4py import MPI
+from petsc4py import PETSc
 from ufl import dx, grad, inner
 
-__all__ = ["NormalL2", "Surface", "SurfaceFlow"]
+__all__ = ["LUMPED", "Projection", "Quality", "Surface", "normal_of", "tangents"]
 
-# Vertex quadrature: masses are lumped and curvature is eliminated node by node.
-LUMPED = dx(metadata={"quadrature_rule": "vertex", "quadrature_degree": 1})
+LUMPED = dx(metadata=VERTEX)
+"""Vertex quadrature: masses are lumped and curvature is eliminated node by node."""
+
+type Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good the cells of a surface are, judged by their corners.
+
+    Attributes:
+        angle: Smallest angle of a triangle in degrees; not a number for a curve.
+        ratio: Largest area (length) of a cell over the smallest.
+    """
+
+    angle: float
+    ratio: float
 
 
 class Surface:
-    r"""A closed surface in space, or a closed curve in the plane, whose mesh moves.
+    r"""A surface in space, or a curve in the plane, whose mesh moves.
 
     Args:
-        mesh: DOLFINx mesh of intervals in the plane or triangles in space, of degree 1; cells may
-            be oriented at random, the signs are repaired here.
+        mesh: DOLFINx mesh of intervals in the plane or triangles in space, of degree 1 or 2; cells
+            may be oriented at random, the signs are repaired here.
+        open: Whether the surface may have a boundary.
 
     Attributes:
         mesh: The mesh; its coordinates follow ``position`` at each :meth:`move`.
-        position: The immersion, a P1 vector function.
-        normal: Weighted vertex normals $w_i = \int \nu \varphi_i / \int \varphi_i$, not unit.
+        degree: Degree of the mesh, 1 or 2.
+        closed: Whether the surface has no boundary.
+        position: The immersion, a Lagrange vector function of that degree.
+        normal: Normals at the nodes. Degree 1: weighted by areas,
+            $w_i = \int \nu \varphi_i / \int \varphi_i$, not unit. Degree 2: unit, along the $L^2$
+            projection of $\nu$.
         nu: Outward normal of the cells, an UFL expression.
+        sign: Turns DOLFINx's normal of each cell outward.
+        curvature: Mean curvature $H$ at the nodes, as the flow last found it.
 
     Raises:
-        ValueError: on every rank, for a mesh that is open, not orientable, of the wrong dimension
-            or not of straight simplices.
+        ValueError: on every rank, for a mesh that is open where it must not be, not orientable, of
+            the wrong dimension or not of simplices.
     """
 
-    def __init__(self, mesh: Any) -> None:
+    def __init__(self, mesh: Any, *, open: bool = False) -> None:
         _check_mesh(mesh)
         self.mesh = mesh
+        self.degree = int(mesh.geometry.cmaps[0].degree)
+        self.closed = closed(mesh)
         dim = mesh.geometry.dim
-        self._sign = fem.Function(fem.functionspace(mesh, ("DG", 0)), name="orientation")
-        self._sign.x.array[:] = orientation(mesh)
-        V = fem.functionspace(mesh, ("Lagrange", 1, (dim,)))
-        Q = fem.functionspace(mesh, ("Lagrange", 1))
+        self.sign = fem.Function(fem.functionspace(mesh, ("DG", 0)), name="orientation")
+        self.sign.x.array[:] = orientation(mesh, open=open)
+        V = fem.functionspace(mesh, ("Lagrange", self.degree, (dim,)))
+        Q = fem.functionspace(mesh, ("Lagrange", self.degree))
         self.position = fem.Function(V, name="position")
         self.normal = fem.Function(V, name="normal")
         self.curvature = fem.Function(Q, name="H")
-        self._mass = fem.Function(Q)
-        self.nu = self._sign * ufl.CellNormal(mesh)
+        self.nu = self.sign * ufl.CellNormal(mesh)
+        lumps = self.degree == 1
+        # Curved cells: degree 4 is exact enough for the geometry, volumes want 6.
+        rule, fine = ({}, {}) if lumps else ({"quadrature_degree": 4}, {"quadrature_degree": 6})
         e, q = ufl.TestFunction(V), ufl.TestFunction(Q)
-        self._normal_load = fem.form(inner(self.nu, e) * LUMPED)
-        self._mass_load = fem.form(q * LUMPED)
-        self._tension = fem.form(inner(grad(self.position), grad(e)) * dx)
-        self._area = fem.form(area(mesh))
-        self._volume = fem.form(inner(ufl.SpatialCoordinate(mesh), self.nu) / dim * dx)
-        # Vertices of the geometry and of a P1 space are numbered apart.
+        self._normal_load = fem.form(inner(self.nu, e) * (LUMPED if lumps else dx(metadata=rule)))
+        self._tension = fem.form(inner(grad(self.position), grad(e)) * dx(metadata=rule))
+        self._mass_load = fem.form(q * LUMPED) if lumps else None
+        self.mass = fem.Function(Q, name="mass")
+        self.projection = None if lumps else Projection(Q)
+        self.area_form = fem.form(area(mesh, metadata=rule))
+        self._volume = fem.form(
+            inner(ufl.SpatialCoordinate(mesh), self.nu) / dim * dx(metadata=fine)
+        )
+        # Nodes of the geometry and of a Lagrange space are numbered apart.
         nodes = np.zeros(mesh.geometry.x.shape[0], dtype=np.int32)
         nodes[mesh.geometry.dofmaps[0].ravel()] = V.dofmap.list.ravel()
         self._nodes = nodes
@@ -77,12 +107,17 @@ class Surface:
     @property
     def area(self) -> float:
         """Area of the surface, or length of the curve."""
-        return integrate(self._area)
+        return integrate(self.area_form)
 
     @property
     def volume(self) -> float:
         """Enclosed volume, or area inside a curve."""
         return integrate(self._volume)
+
+    @property
+    def owned(self) -> int:
+        """Number of nodes that this rank owns; they come first."""
+        return int(self.position.function_space.dofmap.index_map.size_local)
 
     def move(self) -> None:
         """Put the mesh where ``position`` says."""
@@ -92,136 +127,126 @@ class Surface:
     def refresh(self) -> None:
         """Normals and lumped masses of the present mesh."""
         dim = self.mesh.geometry.dim
-        self._mass.x.array[:] = assembled(self._mass_load, self._mass.function_space)
-        load = assembled(self._normal_load, self.normal.function_space)
-        load.reshape(-1, dim)[:] /= self._mass.x.array[:, None]
-        self.normal.x.array[:] = load
+        load = assembled(self._normal_load, self.normal.function_space).reshape(-1, dim)
+        if self.projection is None:
+            self.mass.x.array[:] = assembled(self._mass_load, self.mass.function_space)
+            self.normal.x.array[:] = (load / self.mass.x.array[:, None]).ravel()
+            return
+        self.projection.refresh()
+        normal = self.projection.solve(load)
+        normal /= np.linalg.norm(normal, axis=1)[:, None]
+        self.normal.x.array[:] = normal.ravel()
 
     def find_curvature(self) -> fem.Function:
-        r"""Mean curvature at the vertices, $H_i = w_i \cdot (AX)_i / m_i$, positive on a sphere."""
+        r"""Mean curvature at the nodes from $\int H w \cdot \eta = \int \nabla X : \nabla \eta$.
+
+        By the vertex rule on degree 1: $H_i = w_i \cdot (AX)_i / m_i$; positive on a sphere.
+        """
+        dim = self.mesh.geometry.dim
         force = assembled(self._tension, self.position.function_space)
-        self._set_curvature(force, self._mass.x.array)
+        if self.projection is None:
+            self.set_curvature(force, self.mass.x.array)
+        else:
+            self.set_curvature(self.projection.solve(force.reshape(-1, dim)).ravel(), 1.0)
         return self.curvature
 
-    def _set_curvature(self, force: Any, scale: Any) -> None:
-        w = self.normal.x.array
+    def set_curvature(self, force: Any, scale: Any) -> None:
+        """Take the normal part of a nodal vector, divided by a scale, as the mean curvature."""
         dim = self.mesh.geometry.dim
-        self.curvature.x.array[:] = (w * force).reshape(-1, dim).sum(axis=1) / scale
+        product = self.normal.x.array * force
+        self.curvature.x.array[:] = product.reshape(-1, dim).sum(axis=1) / scale
 
-    def cell_normals(self) -> Any:
-        """Area vectors of the local cells, in the order of their vertices."""
-        corners = self.mesh.geometry.x[self.mesh.geometry.dofmaps[0]]
+    def corners(self) -> Floats:
+        """Corners of the local cells, shape (cells, 2 or 3, 3)."""
+        count = self.mesh.topology.dim + 1
+        x, nodes = self.mesh.geometry.x, self.mesh.geometry.dofmaps[0]
+        return np.asarray(x[nodes[:, :count]])
+
+    def cell_normals(self) -> Floats:
+        """Area vectors of the local cells between their corners, in the order of DOLFINx."""
+        corners = self.corners()
         edges = corners[:, 1:] - corners[:, :1]
         if edges.shape[1] == 1:
-            return edges[:, 0, [1, 0]] * [-1.0, 1.0]
-        return np.cross(edges[:, 0], edges[:, 1])
+            return np.asarray(edges[:, 0, [1, 0]] * [-1.0, 1.0])
+        return np.cross(edges[:, 0], edges[:, 1]) / 2
+
+    def quality(self) -> Quality:
+        """Shape of the cells, equal on all ranks."""
+        corners, comm = self.corners(), self.mesh.comm
+        sizes = np.linalg.norm(self.cell_normals(), axis=-1)
+        least = comm.allreduce(float(sizes.min(initial=np.inf)), MPI.MIN)
+        most = comm.allreduce(float(sizes.max(initial=0.0)), MPI.MAX)
+        angle = np.nan
+        if corners.shape[1] == 3:
+            sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
+            # twice the area over the product of two sides is the sine of the angle between them,
+            # and the smallest angle lies between the two longest sides
+            ordered = np.sort(sides, axis=1)
+            product = np.maximum(ordered[:, 1] * ordered[:, 2], 1e-300)
+            sine = float(np.clip(2 * sizes / product, 0, 1).min(initial=1.0))
+            angle = float(np.degrees(np.arcsin(comm.allreduce(sine, MPI.MIN))))
+        return Quality(angle, most / max(least, 1e-300))
 
 
-@dataclass(frozen=True, eq=False)
-class NormalL2(Metric):
-    r"""The $L^2$ metric of normal velocities on a P1 surface; tangential motion is free.
-
-    $$ \psi(V) = \tfrac12 \sum_i m_i (V_i \cdot w_i)^2 $$
-
-    With it the Dirichlet energy of the immersion, which is the area at the identity, gives the
-    scheme of {cite}`barrett2008` with the curvature eliminated: nodes slide so that the mesh stays
-    good.
-
-    Args:
-        surface: The surface; its normals are those of the old surface in a step.
-    """
-
-    surface: Surface
-    primal = True
-
-    @override
-    def psi(self, rate: Any, state: Any) -> ufl.Form:
-        return 0.5 * inner(rate, self.surface.normal) ** 2 * LUMPED
-
-    @override
-    def psi_star(self, force: Any, state: Any) -> ufl.Form:
-        raise ValueError("NormalL2 cannot be added to another metric: tangential rates are free.")
-
-
-class SurfaceFlow(GradientFlow):
-    r"""The flow of the area of a surface, by minimizing movements of its immersion.
-
-    $$ X_{k+1} = \operatorname*{argmin}_X\; \tfrac12 \int_{\Gamma_k} |\nabla X|^2
-       + \frac{1}{2\tau} d(X, \mathrm{id})^2. $$
-
-    Up to a constant, the model energy lies above the area (length) of the new surface (curve) and
-    equals it at the identity, so the certificate holds for it: $A_{k+1} + d^2/(2\tau) \le A_k$.
+class Projection:
+    """The $L^2$ projection on a scalar Lagrange space of a mesh that moves.
 
     Args:
-        mesh: A closed triangulated surface or a closed polygon.
-        metric: Maps the :class:`Surface` to a metric of its velocities.
-        petsc_options: Options of the solver, without prefix.
-        name: Name of the flow, and prefix of its PETSc options.
+        Q: The space.
     """
 
-    moving = True
+    def __init__(self, Q: fem.FunctionSpace) -> None:
+        p, q = ufl.TrialFunction(Q), ufl.TestFunction(Q)
+        self._Q = Q
+        self._matrix = Matrix(fem.form(inner(p, q) * dx))
+        self._work = fem.Function(Q)
+        A = self._matrix.petsc
+        self._b, self._x = A.createVecs()
+        self._ksp = PETSc.KSP().create(Q.mesh.comm)
+        self._ksp.setType("cg")
+        self._ksp.pc.setType("jacobi")
+        self._ksp.setTolerances(rtol=1e-13, max_it=500)
+        self._ksp.setOperators(A)
 
-    def __init__(
-        self,
-        mesh: Any,
-        metric: Any = NormalL2,
-        *,
-        petsc_options: Mapping[str, Any] | None = None,
-        name: str = "surface",
-    ) -> None:
-        self.surface = Surface(mesh)
-        X = self.surface.position
-        super().__init__(
-            dirichlet(X), X, metric(self.surface), petsc_options=petsc_options, name=name
-        )
-        self._energy = self.surface._area
-        self.surface.find_curvature()
+    def refresh(self) -> None:
+        """Take the mass of the present mesh."""
+        self._matrix.assemble()
 
-    @property
-    def fields(self) -> tuple[fem.Function, ...]:
-        """The mean curvature ``H``; the mesh itself shows the state."""
-        return (self.surface.curvature,)
+    def solve(self, load: Floats) -> Floats:
+        """Nodal values, ghosts included, of the projections with the given loads.
 
-    def settle(self) -> None:
-        """Move the mesh to the state, and take its normals."""
-        self.surface.move()
-        self.surface.refresh()
+        Args:
+            load: Integrals against the shape functions, shape (local nodes, k).
+        """
+        values = np.empty_like(load)
+        n = self._Q.dofmap.index_map.size_local
+        for k in range(load.shape[1]):
+            self._b.array[:] = load[:n, k]
+            self._ksp.solve(self._b, self._x)
+            self._work.x.array[:n] = self._x.array_r
+            self._work.x.scatter_forward()
+            values[:, k] = self._work.x.array
+        return values
 
-    @override
-    def restore(self, snapshot: Mapping[str, Any]) -> None:
-        super().restore(snapshot)
-        self.settle()
-        self.surface.find_curvature()
 
-    def energy(self) -> float:
-        """Area of the surface, or length of the curve."""
-        self.surface.move()
-        return self.surface.area
+def tangents(mesh: Any, X: Any) -> list[Any]:
+    r"""Derivatives $\partial_a X$ of a vector field in the reference coordinates of each cell."""
+    J = ufl.Jacobian(mesh)
+    return [ufl.dot(grad(X), J[:, a]) for a in range(mesh.topology.dim)]
 
-    def _commit(self) -> None:
-        """Move the mesh to the new state, if no cell turns over or vanishes."""
-        before = self.surface.cell_normals()
-        displacement = self._step.old[0].x.array - self.states[0].x.array
-        self.surface._set_curvature(displacement, self._step.tau.value)
-        self.surface.move()
-        after = self.surface.cell_normals()
-        turned = int(np.count_nonzero((before * after).sum(axis=1) <= 0))
-        if self.mesh.comm.allreduce(turned, MPI.SUM):
-            raise SolveFailed("a cell of the surface turns over: a neck or a hole may be closing")
 
-    def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
-        if after < 0.5 * before:
-            raise SolveFailed(f"the surface shrinks away, area {before:.3g} -> {after:.3g}")
-        super()._judge(defect, allowed, before, after)
-
-    def _slack(self) -> float:
-        return 0.0  # the residual belongs to the old surface, which is gone
+def normal_of(columns: Sequence[Any]) -> Any:
+    r"""Normal with the length of the area element, $X_1 \times X_2$ or $(-X_1^y, X_1^x)$."""
+    if len(columns) == 1:
+        return ufl.as_vector([-columns[0][1], columns[0][0]])
+    return ufl.cross(*columns)
 
 
 def _check_mesh(mesh: Any) -> None:
     cell, degree = mesh.topology.cell_name(), mesh.geometry.cmaps[0].degree
-    if (cell, mesh.geometry.dim) not in {("triangle", 3), ("interval", 2)} or degree != 1:
+    if (cell, mesh.geometry.dim) not in {("triangle", 3), ("interval", 2)} or degree > 2:
         raise ValueError(
-            "A moving surface needs a mesh of straight triangles in space or of straight intervals "
-            f"in the plane; got cells '{cell}' of degree {degree} in dimension {mesh.geometry.dim}."
+            "A moving surface needs a mesh of triangles in space or of intervals in the plane, of "
+            f"degree 1 or 2; got cells '{cell}' of degree {degree} in dimension "
+            f"{mesh.geometry.dim}."
         )

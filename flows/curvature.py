@@ -1,0 +1,150 @@
+r"""Flows of the area of a surface: metrics of its velocities, and the step of its immersion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, override
+
+from flows.boundary import Edge
+from flows.constraint import Constraint
+from flows.energy import dirichlet
+from flows.flow import StepReport
+from flows.metric import Metric
+from flows.movement import GradientFlow
+from flows.scheme import Stencil
+from flows.solver import SolveFailed
+from flows.surface import LUMPED, Surface
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from mpi4py import MPI
+from ufl import inner
+
+__all__ = ["NormalL2", "SurfaceFlow"]
+
+
+@dataclass(frozen=True, eq=False)
+class NormalL2(Metric):
+    r"""The $L^2$ metric of normal velocities on a surface of flat cells.
+
+    $$ \psi(V) = \tfrac12 \sum_i m_i (V_i \cdot w_i)^2 $$
+
+    Tangential motion is free. With it the Dirichlet energy of the immersion, which is the area at
+    the identity, gives the scheme of {cite}`barrett2008` with the curvature eliminated: nodes slide
+    so that the mesh stays good.
+
+    Args:
+        surface: The surface; its normals are those of the old surface in a step.
+        tangential: Whether tangential velocities cost as much as normal ones,
+            $\psi = \frac12 \sum_i m_i |V_i|^2$: nodes then keep to the normals, and the scheme is
+            that of {cite}`dziuk1990`.
+    """
+
+    surface: Surface
+    tangential: bool = False
+    primal = True
+
+    @override
+    def psi(self, rate: Any, state: Any) -> ufl.Form:
+        if self.tangential:
+            return 0.5 * inner(rate, rate) * LUMPED
+        return 0.5 * inner(rate, self.surface.normal) ** 2 * LUMPED
+
+    @override
+    def psi_star(self, force: Any, state: Any) -> ufl.Form:
+        raise ValueError("NormalL2 cannot be added to another metric: tangential rates are free.")
+
+
+class SurfaceFlow(GradientFlow):
+    r"""The flow of the area of a surface, by minimizing movements of its immersion.
+
+    $$ X_{k+1} = \operatorname*{argmin}_X\; \tfrac12 \int_{\Gamma_k} |\nabla X|^2
+       + \frac{1}{2\tau} d(X, \mathrm{id})^2. $$
+
+    Up to a constant, the model energy lies above the area (length) of the new surface (curve) and
+    equals it at the identity, so the certificate holds for it: $A_{k+1} + d^2/(2\tau) \le A_k$.
+
+    Args:
+        mesh: A surface of flat triangles or a polygon; closed, unless ``edges`` are given.
+        metric: Maps the :class:`Surface` to a metric of its velocities.
+        edges: Where the boundary may go, ``FixedEdge`` and ``PlaneEdge``.
+        constraints: Functionals to keep, such as ``flows.Volume()``.
+        petsc_options: Options of the solver, without prefix.
+        name: Name of the flow, and prefix of its PETSc options.
+    """
+
+    moving = True
+
+    def __init__(
+        self,
+        mesh: Any,
+        metric: Any = NormalL2,
+        *,
+        edges: Edge | Sequence[Edge] = (),
+        constraints: Sequence[Constraint] = (),
+        petsc_options: Mapping[str, Any] | None = None,
+        name: str = "surface",
+    ) -> None:
+        edges = [edges] if isinstance(edges, Edge) else list(edges)
+        self.surface = Surface(mesh, open=bool(edges))
+        if self.surface.degree != 1:
+            raise ValueError("This flow moves flat cells: give a mesh of degree 1.")
+        X = self.surface.position
+        super().__init__(
+            dirichlet(X),
+            X,
+            metric(self.surface),
+            bcs=[bc for edge in edges for bc in edge.conditions(self.surface)],
+            constraints=constraints,
+            petsc_options=petsc_options,
+            name=name,
+        )
+        self._energy = self.surface.area_form
+        self.surface.find_curvature()
+
+    @property
+    def fields(self) -> tuple[fem.Function, ...]:
+        """The mean curvature ``H``; the mesh itself shows the state."""
+        return (self.surface.curvature,)
+
+    def settle(self) -> None:
+        """Move the mesh to the state, and take its normals."""
+        self.surface.move()
+        self.surface.refresh()
+
+    @override
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        super().restore(snapshot)
+        self.settle()
+        self.surface.find_curvature()
+
+    def energy(self) -> float:
+        """Area of the surface, or length of the curve."""
+        self.surface.move()
+        return self.surface.area
+
+    @override
+    def _solve(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
+        # A failed attempt has moved the mesh: there is no second one from here.
+        return self._attempt(self._search.first, t, tau, before, stencil)
+
+    def _commit(self) -> None:
+        """Move the mesh to the new state, if no cell turns over or vanishes."""
+        before = self.surface.cell_normals()
+        displacement = self._step.old[0].x.array - self.states[0].x.array
+        self.surface.set_curvature(displacement, self._step.tau.value)
+        self.surface.move()
+        after = self.surface.cell_normals()
+        turned = int(np.count_nonzero((before * after).sum(axis=1) <= 0))
+        if self.mesh.comm.allreduce(turned, MPI.SUM):
+            raise SolveFailed("a cell of the surface turns over: a neck or a hole may be closing")
+
+    def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
+        if after < 0.5 * before:
+            raise SolveFailed(f"the surface shrinks away, area {before:.3g} -> {after:.3g}")
+        super()._judge(defect, allowed, before, after)
+
+    def _slack(self) -> float:
+        return 0.0  # the residual belongs to the old surface, which is gone
