@@ -34,7 +34,8 @@ class History(Mapping[str, npt.NDArray[np.float64]]):
     ``Recorder`` wrote; arrays, equal on all ranks.
 
     Attributes:
-        events: What happened on the way: singularities, parts that vanished, new meshes.
+        events: What happened on the way, :class:`flows.Event`: singularities, parts that vanished,
+            new meshes. Those before a resumed checkpoint are not repeated.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class History(Mapping[str, npt.NDArray[np.float64]]):
     @property
     def event(self) -> Event | None:
         """The event that ended the run, or ``None``."""
-        return self.events[-1] if self.events and self.events[-1].final else None
+        return next((event for event in self.events if event.final), None)
 
     def append(self, report: StepReport) -> None:
         """Add the row of an accepted step."""
@@ -110,6 +111,15 @@ class Run:
     resumed: float | None = None
     targets: list[float] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._mesh = self.flow.mesh
+
+    def follow(self, control: Control) -> None:
+        """If the flow has left its mesh, start the pace anew, with the step it has."""
+        if self.flow.mesh is not self._mesh:
+            tau, self.pace, self._mesh = self.pace.tau, control.start(self.flow), self.flow.mesh
+            self.pace.tau = min(tau, self.pace.tau)
+
     def memory(self) -> dict[str, Any]:
         """Everything a checkpoint must hold: functions by reference, floats, lists of floats."""
         kept = {f"flow.{k}": v for k, v in self.flow.memory().items()}
@@ -163,8 +173,8 @@ def evolve(
 
     Raises:
         ValueError: on every rank, for a time or step that makes no sense.
-        StepFailed: on every rank, when a step fails below the smallest tau; its ``history``, the
-            state and all files are complete up to the last good step.
+        StepFailed: on every rank, when a step fails below the smallest tau and no event explains
+            it; its ``history``, the state and all files are complete up to the last good step.
     """
     if tau is None:
         raise ValueError("evolve needs a time step: tau=NUMBER, Fixed(...) or Adaptive(...).")
@@ -194,10 +204,16 @@ def evolve(
         while not finished and flow.time < end and (steps is None or taken < steps):
             run.history.append(_accepted_step(run, control))
             taken += 1
-            finished = _call(flow, observers, flow)
+            # Before the observers look: files and checkpoints hold what the run goes on with.
+            finished = _announce(run, flow.review(), observers)
+            run.follow(control)
+            finished = _call(flow, observers, flow) or finished
     except StepFailed as failure:
-        failure.history = run.history
-        raise
+        event = flow.despair(failure)
+        if event is None:
+            failure.history = run.history
+            raise
+        _announce(run, [event], observers)
     finally:
         _call(flow, [getattr(o, "close", None) for o in observers])
     return run.history
@@ -205,6 +221,7 @@ def evolve(
 
 def _accepted_step(run: Run, control: Control) -> StepReport:
     """Try steps until one is accepted."""
+    run.follow(control)  # an observer may have changed the mesh, too
     flow, pace = run.flow, run.pace
     while True:
         tau, target = _landing(flow.time, pace.tau, run.targets)
@@ -232,6 +249,21 @@ def _accepted_step(run: Run, control: Control) -> StepReport:
                 f"{flow.name}: at t = {flow.time:.6g} the error stays above its tolerance down to "
                 f"tau = {tau:.3g}. Loosen Adaptive(tolerance=...) or smooth the initial state."
             )
+
+
+def _announce(run: Run, events: Sequence[Event], observers: Sequence[Any]) -> bool:
+    """Log and keep events.
+
+    Returns:
+        Whether one of them ends the run.
+    """
+    if events:
+        _call(run.flow, [getattr(o, "interrupt", None) for o in observers])
+    for event in events:
+        if run.flow.mesh.comm.rank == 0:
+            log.warning("%s: %s", run.flow.name, event)
+        run.history.events.append(event)
+    return any(event.final for event in events)
 
 
 def _landing(t: float, tau: float, targets: Sequence[float]) -> tuple[float, float | None]:

@@ -101,6 +101,9 @@ class Observer:
     def observe(self, flow: Any) -> None:
         """Look at the flow."""
 
+    def interrupt(self) -> None:
+        """Called before something else is written on the terminal."""
+
     def finish(self) -> None:
         """Close files."""
 
@@ -156,10 +159,14 @@ class Progress(Observer):
         )
 
     @override
-    def finish(self) -> None:
+    def interrupt(self) -> None:
         if self._live and self._shown:
             self._print(self.line(time.monotonic() - self._began))
             sys.stderr.write("\n")
+
+    @override
+    def finish(self) -> None:
+        self.interrupt()
 
 
 class Picture(Observer):
