@@ -133,13 +133,17 @@ class SurfaceFlow(GradientFlow):
     def _commit(self) -> None:
         """Move the mesh to the new state, if no cell turns over or vanishes."""
         before = self.surface.cell_normals()
-        displacement = self._step.old[0].x.array - self.states[0].x.array
-        self.surface.set_curvature(displacement, self._step.tau.value)
+        self._complete()
         self.surface.move()
         after = self.surface.cell_normals()
         turned = int(np.count_nonzero((before * after).sum(axis=1) <= 0))
         if self.mesh.comm.allreduce(turned, MPI.SUM):
             raise SolveFailed("a cell of the surface turns over: a neck or a hole may be closing")
+
+    def _complete(self) -> None:
+        """Called with the new state on the old mesh: find its curvature."""
+        displacement = self._step.old[0].x.array - self.states[0].x.array
+        self.surface.set_curvature(displacement, self._step.tau.value)
 
     def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
         if after < 0.5 * before:
