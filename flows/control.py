@@ -105,7 +105,8 @@ class Adaptive(Control):
     The local error is estimated by the distance of the new state from the polynomial through the
     last ``order + 1`` states, in the maximum norm over degrees of freedom, relative to the largest
     value seen in the run. The next step is $0.9\,(\text{tolerance}/\text{error})^{1/(p+1)}$ times
-    this one, within the limits; a step whose error exceeds twice the tolerance is taken back.
+    this one, within the limits, those that the flow itself sets near a singularity included
+    (:meth:`flows.flow.Flow.limit`); a step whose error exceeds twice the tolerance is taken back.
 
     Args:
         first: The first time step.
@@ -142,7 +143,7 @@ class Adaptive(Control):
 class _AdaptivePace(Pace):
     def __init__(self, rule: Adaptive, flow: Any) -> None:
         self.rule = rule
-        self.tau = rule.first
+        self.tau = min(rule.first, flow.limit(rule.tolerance))
         self.order = flow.order
         self.scale = 0.0
         self.times: list[float] = []
@@ -181,7 +182,7 @@ class _AdaptivePace(Pace):
             self.tau = max(self.tau, tau * factor) if tau < self.tau else tau * factor
         else:
             self.tau = tau * min(factor, 0.9)
-        self.tau = min(self.tau, self.rule.largest)
+        self.tau = min(self.tau, self.rule.largest, flow.limit(self.rule.tolerance))
         return accepted
 
     def _error(self, flow: Any, tau: float) -> float:

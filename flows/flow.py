@@ -203,6 +203,14 @@ class Flow(ABC):
         """Whether an event explains that no step succeeds, down to the smallest."""
         return None
 
+    def limit(self, tolerance: float) -> float:
+        """Largest sensible step from the present state; asked by :class:`flows.Adaptive`.
+
+        Args:
+            tolerance: The relative error that a step may make.
+        """
+        return math.inf
+
     def forget(self) -> None:
         """Drop kept matrices and warm starts, so that a resumed run takes the same steps."""
         self.solver.forget()
