@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, override
 
@@ -15,7 +15,7 @@ from dolfinx import fem
 from dolfinx.mesh import exterior_facet_indices
 from mpi4py import MPI
 
-__all__ = ["Edge", "FixedEdge", "PlaneEdge"]
+__all__ = ["Edge", "FixedEdge", "PlaneEdge", "reflect"]
 
 type Marker = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.bool_]]
 
@@ -28,6 +28,14 @@ class Edge(ABC):
     @abstractmethod
     def conditions(self, surface: Surface) -> list[fem.DirichletBC]:
         """Conditions on the immersion; they hold what they fix at its own value."""
+
+    def planes(self, surface: Surface) -> tuple[int, float, float] | None:
+        """The axis of the planes in which this part slides, and the least and largest of them."""
+        return None
+
+    def mirrored(self, surface: Surface) -> npt.NDArray[np.int32]:
+        """Entries of the normals at the edge that vanish if the surface goes on by reflection."""
+        return np.zeros(0, dtype=np.int32)
 
     def _dofs(self, surface: Surface, space: Any) -> Any:
         """Degrees of freedom of the immersion, or of a component of it, on this part."""
@@ -71,7 +79,8 @@ class FixedEdge(Edge):
 class PlaneEdge(Edge):
     r"""The boundary slides in planes $x_i = \text{const}$, which the surface meets at right angles.
 
-    The natural condition of the area: the conormal is the normal of the plane.
+    The natural condition of the area: the conormal is the normal of the plane. The flow is then
+    half of the flow of the surface with its mirror image, cell by cell.
 
     Args:
         axis: The $i$ of the planes: 0, 1 or 2.
@@ -83,8 +92,46 @@ class PlaneEdge(Edge):
 
     @override
     def conditions(self, surface: Surface) -> list[fem.DirichletBC]:
-        X = surface.position
+        return [fem.dirichletbc(surface.position.sub(self.axis), self.mirrored(surface))]
+
+    @override
+    def mirrored(self, surface: Surface) -> npt.NDArray[np.int32]:
         if self.axis not in range(surface.mesh.geometry.dim):
             raise ValueError(f"axis = {self.axis}: give the number of a coordinate.")
-        component = X.function_space.sub(self.axis)
-        return [fem.dirichletbc(X.sub(self.axis), self._dofs(surface, component))]
+        component = surface.position.function_space.sub(self.axis)
+        return np.asarray(self._dofs(surface, component), dtype=np.int32)
+
+    @override
+    def planes(self, surface: Surface) -> tuple[int, float, float]:
+        comm, at = surface.mesh.comm, surface.position.x.array[self.mirrored(surface)]
+        least = comm.allreduce(float(at.min(initial=np.inf)), MPI.MIN)
+        return self.axis, least, comm.allreduce(float(at.max(initial=-np.inf)), MPI.MAX)
+
+
+def reflect(surface: Surface, edges: Sequence[Edge]) -> None:
+    r"""Continue a surface by reflection where its edges slide in planes, and close it there.
+
+    $$ |\Omega| = \int_\Gamma F \cdot \nu, \qquad F_i = a_i (x_i - c_i), \quad
+       \textstyle\sum_i a_i = 1. $$
+
+    No flux goes through the planes $x_i = c_i$, nor through any plane across an axis with
+    $a_i = 0$: that closes a surface between two parallel planes.
+
+    Args:
+        surface: The surface: normals at the edge, volume and signs are repaired.
+        edges: Its edges.
+    """
+    surface.mirrored = np.unique(np.concatenate([edge.mirrored(surface) for edge in edges]))
+    sliding = [found for edge in edges if (found := edge.planes(surface)) is not None]
+    weights, centre = np.ones(surface.mesh.geometry.dim), surface.centre.value
+    size = surface.area ** (1 / surface.mesh.topology.dim)
+    for axis in range(len(weights)):
+        places = [place for i, *pair in sliding if i == axis for place in pair]
+        if places:
+            centre[axis] = places[0]
+            weights[axis] = max(places) - min(places) < 1e-9 * size
+    with np.errstate(invalid="ignore"):
+        surface.flux.value[:] = weights / weights.sum()
+    if len(sliding) == len(edges) and surface.volume < 0:
+        surface.sign.x.array[:] *= -1
+    surface.refresh()

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import Any, override
 
 from flows.forms import VERTEX, assembled, compiled, integrate, lumpable
-from flows.orientation import orientation
-from flows.surface import normal_of, tangents
+from flows.surface import Surface, normal_of, tangents
 
 import dolfinx
 import numpy as np
@@ -66,8 +65,14 @@ class Volume(Constraint):
     $$ V(X) = \tfrac13 \int_{\Gamma_k} X \cdot \frac{X_1 \times X_2}{|A_1 \times A_2|} $$
 
     with the derivatives $X_a$, $A_a$ of the new and the old immersion in each cell. Mean curvature
-    flow then moves by $V = \bar H - H$.
+    flow then moves by $V = \bar H - H$. With edges that slide in planes it is the volume between
+    the surface and the planes; fixed edges add a constant.
+
+    Args:
+        surface: The surface; its flow fills it in.
     """
+
+    surface: Surface | None = None
 
     @override
     def functional(self, states: Sequence[fem.Function]) -> ufl.Form:
@@ -76,14 +81,17 @@ class Volume(Constraint):
         dim = mesh.geometry.dim
         if mesh.topology.dim != dim - 1 or X.function_space.value_shape != (dim,):
             raise ValueError("Volume() is a constraint on the immersion of a surface or curve.")
-        sign = fem.Function(fem.functionspace(mesh, ("DG", 0)))
-        sign.x.array[:] = orientation(mesh)
+        surface = self.surface or Surface(mesh)
+        if not np.isfinite(surface.flux.value).all():
+            raise ValueError(
+                "Volume() needs a coordinate across which the surface has at most one PlaneEdge: "
+                "the volume between two planes of each coordinate is not the flux of one field."
+            )
         element = [ufl.Jacobian(mesh)[:, a] for a in range(dim - 1)]
         size = ufl.sqrt(ufl.inner(normal_of(element), normal_of(element)))
-        rule = {"quadrature_degree": 3 * mesh.geometry.cmaps[0].degree - 1}
-        return (
-            sign / dim / size * ufl.inner(X, normal_of(tangents(mesh, X))) * ufl.dx(metadata=rule)
-        )
+        rule = {"quadrature_degree": 3 * surface.degree - 1}
+        flux = ufl.inner(surface.moment(X), normal_of(tangents(mesh, X)))
+        return surface.sign / size * flux * ufl.dx(metadata=rule)
 
 
 def _degree(u: fem.Function) -> int:

@@ -3,11 +3,11 @@ r"""Flows of the area of a surface: metrics of its velocities, and the step of i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, override
 
-from flows.boundary import Edge
-from flows.constraint import Constraint
+from flows.boundary import Edge, reflect
+from flows.constraint import Constraint, Volume
 from flows.energy import dirichlet
 from flows.flow import StepReport
 from flows.metric import Metric
@@ -39,7 +39,7 @@ class NormalL2(Metric):
         surface: The surface; its normals are those of the old surface in a step.
         tangential: Whether tangential velocities cost as much as normal ones,
             $\psi = \frac12 \sum_i m_i |V_i|^2$: nodes then keep to the normals, and the scheme is
-            that of {cite}`dziuk1990`.
+            that of {cite}`dziuk1991`.
     """
 
     surface: Surface
@@ -91,6 +91,11 @@ class SurfaceFlow(GradientFlow):
         self.surface = Surface(mesh, open=bool(edges))
         if self.surface.degree != 1:
             raise ValueError("This flow moves flat cells: give a mesh of degree 1.")
+        if edges:
+            reflect(self.surface, edges)
+        constraints = [
+            replace(c, surface=self.surface) if isinstance(c, Volume) else c for c in constraints
+        ]
         X = self.surface.position
         super().__init__(
             dirichlet(X),

@@ -64,6 +64,10 @@ class Surface:
         nu: Outward normal of the cells, an UFL expression.
         sign: Turns DOLFINx's normal of each cell outward.
         curvature: Mean curvature $H$ at the nodes, as the flow last found it.
+        mirrored: Entries of the normals that vanish, because the surface goes on by reflection.
+        flux: Weights $a$ of the field $a_i (x_i - c_i)$ of divergence 1 whose flux is the volume;
+            :func:`flows.boundary.reflect` chooses it for surfaces with an edge.
+        centre: The point $c$ of that field.
 
     Raises:
         ValueError: on every rank, for a mesh that is open where it must not be, not orientable, of
@@ -94,8 +98,11 @@ class Surface:
         self.mass = fem.Function(Q, name="mass")
         self.projection = None if lumps else Projection(Q)
         self.area_form = fem.form(area(mesh, metadata=rule))
+        self.mirrored: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+        self.flux = fem.Constant(mesh, np.full(dim, 1 / dim))
+        self.centre = fem.Constant(mesh, np.zeros(dim))
         self._volume = fem.form(
-            inner(ufl.SpatialCoordinate(mesh), self.nu) / dim * dx(metadata=fine)
+            inner(self.moment(ufl.SpatialCoordinate(mesh)), self.nu) * dx(metadata=fine)
         )
         # Nodes of the geometry and of a Lagrange space are numbered apart.
         nodes = np.zeros(mesh.geometry.x.shape[0], dtype=np.int32)
@@ -114,6 +121,10 @@ class Surface:
         """Enclosed volume, or area inside a curve."""
         return integrate(self._volume)
 
+    def moment(self, x: Any) -> Any:
+        """The field of divergence 1 whose flux through the surface is the volume."""
+        return ufl.as_vector([a * (x[i] - self.centre[i]) for i, a in enumerate(self.flux)])
+
     @property
     def owned(self) -> int:
         """Number of nodes that this rank owns; they come first."""
@@ -131,9 +142,11 @@ class Surface:
         if self.projection is None:
             self.mass.x.array[:] = assembled(self._mass_load, self.mass.function_space)
             self.normal.x.array[:] = (load / self.mass.x.array[:, None]).ravel()
+            self.normal.x.array[self.mirrored] = 0.0
             return
         self.projection.refresh()
         normal = self.projection.solve(load)
+        normal.ravel()[self.mirrored] = 0.0
         normal /= np.linalg.norm(normal, axis=1)[:, None]
         self.normal.x.array[:] = normal.ravel()
 
