@@ -12,7 +12,7 @@ import numpy as np
 from dolfinx import fem
 from mpi4py import MPI
 
-__all__ = ["Adaptive", "Control", "Fixed", "as_control"]
+__all__ = ["Adaptive", "Control", "Fixed", "Relax", "as_control"]
 
 
 def _positive(**values: float) -> None:
@@ -220,6 +220,77 @@ class _AdaptivePace(Pace):
                 kept.x.array[:] = memory[f"past_{k}_{i}"]
 
 
+@dataclass(frozen=True)
+class Relax(Control):
+    """On the way to a steady state: steps as long as Newton's method allows.
+
+    Accuracy in time is not asked for: a step that took few iterations is followed by a longer one.
+
+    Args:
+        first: The first time step.
+        largest: Upper limit.
+        smallest: Below it a run gives up; by default ``first * 1e-9``.
+        few: A step that took so many Newton iterations or fewer earns a longer one ...
+        many: ... and one that took so many or more a shorter one.
+        growth: Factor after few iterations.
+        shrink: Factor after many.
+        cut: Factor after a failed step.
+    """
+
+    first: float
+    largest: float = field(default=math.inf, kw_only=True)
+    smallest: float = field(default=0.0, kw_only=True)
+    few: int = field(default=5, kw_only=True)
+    many: int = field(default=7, kw_only=True)
+    growth: float = field(default=1.5, kw_only=True)
+    shrink: float = field(default=0.7, kw_only=True)
+    cut: float = field(default=0.4, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _positive(first=self.first)
+        if not self.smallest:
+            object.__setattr__(self, "smallest", self.first * 1e-9)
+        if not (self.growth >= 1 >= self.shrink > 0 and 0 < self.cut < 1 and self.few < self.many):
+            raise ValueError(
+                "Relax needs shrink <= 1 <= growth, 0 < cut < 1 and few < many: got shrink "
+                f"{self.shrink}, growth {self.growth}, cut {self.cut}, few {self.few}, many "
+                f"{self.many}."
+            )
+        if not 0 < self.smallest <= self.first <= self.largest:
+            raise ValueError(
+                "Relax needs 0 < smallest <= first <= largest: got smallest "
+                f"{self.smallest}, first {self.first}, largest {self.largest}."
+            )
+
+    @override
+    def start(self, flow: Any) -> Pace:
+        return _RelaxPace(self)
+
+
+class _RelaxPace(Pace):
+    def __init__(self, rule: Relax) -> None:
+        self.rule = rule
+        self.tau = rule.first
+
+    def accepts(self, flow: Any, tau: float) -> bool:
+        rule, iterations = self.rule, flow.report.iterations
+        factor = 1.0
+        if iterations <= rule.few:
+            factor = rule.growth
+        elif iterations >= rule.many:
+            factor = rule.shrink
+        # A step cut short by a landing must not shorten those after it.
+        grown = tau * factor if tau >= self.tau or factor < 1 else max(self.tau, tau * factor)
+        self.tau = min(grown, rule.largest)
+        return True
+
+    def cut(self, tau: float) -> None:
+        self.tau = tau * self.rule.cut
+
+    def restore(self, memory: dict[str, Any]) -> None:
+        self.tau = min(float(memory["tau"]), self.rule.largest)
+
+
 def _extrapolation(times: Sequence[float], t: float) -> list[float]:
     """Lagrange weights at ``t`` of the polynomial through ``times``."""
     return [
@@ -238,5 +309,7 @@ def as_control(tau: float | Control) -> Control:
     if isinstance(tau, Control):
         return tau
     if not isinstance(tau, (int, float, np.number)):
-        raise ValueError(f"tau = {tau!r}: give a positive number, Fixed(...) or Adaptive(...).")
+        raise ValueError(
+            f"tau = {tau!r}: give a positive number, Fixed(...), Adaptive(...) or Relax(...)."
+        )
     return Fixed(float(tau))
