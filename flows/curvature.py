@@ -13,8 +13,10 @@ from flows.flow import StepReport
 from flows.metric import Metric
 from flows.movement import GradientFlow
 from flows.scheme import Stencil
+from flows.slip import Slip
 from flows.solver import SolveFailed
 from flows.surface import LUMPED, Surface
+from flows.tangential import Free, Tangential
 
 import numpy as np
 import ufl
@@ -23,6 +25,8 @@ from mpi4py import MPI
 from ufl import inner
 
 __all__ = ["NormalL2", "SurfaceFlow"]
+
+FREE = Free()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,7 @@ class SurfaceFlow(GradientFlow):
         mesh: A surface of flat triangles or a polygon; closed, unless ``edges`` are given.
         metric: Maps the :class:`Surface` to a metric of its velocities.
         edges: Where the boundary may go, ``FixedEdge`` and ``PlaneEdge``.
+        tangential: How nodes move along the surface, see :mod:`flows.tangential`.
         constraints: Functionals to keep, such as ``flows.Volume()``.
         petsc_options: Options of the solver, without prefix.
         name: Name of the flow, and prefix of its PETSc options.
@@ -83,6 +88,7 @@ class SurfaceFlow(GradientFlow):
         metric: Any = NormalL2,
         *,
         edges: Edge | Sequence[Edge] = (),
+        tangential: Tangential = FREE,
         constraints: Sequence[Constraint] = (),
         petsc_options: Mapping[str, Any] | None = None,
         name: str = "surface",
@@ -100,13 +106,15 @@ class SurfaceFlow(GradientFlow):
         super().__init__(
             dirichlet(X),
             X,
-            metric(self.surface),
+            metric(self.surface, tangential=True) if tangential.costly else metric(self.surface),
             bcs=[bc for edge in edges for bc in edge.conditions(self.surface)],
             constraints=constraints,
             petsc_options=petsc_options,
             name=name,
         )
         self._energy = self.surface.area_form
+        self._slip = tangential.slip(self.surface)
+        self._area = np.inf
         self.surface.find_curvature()
 
     @property
@@ -131,6 +139,25 @@ class SurfaceFlow(GradientFlow):
         return self.surface.area
 
     @override
+    def _advance(self, tau: float) -> StepReport:
+        if self._slip is not None:
+            self.settle()
+            self._area = self.surface.area
+            self._redistribute(self._slip, tau)
+        return super()._advance(tau)
+
+    def _redistribute(self, slip: Slip, tau: float) -> None:
+        """Let the nodes slip as far as the area allows."""
+        n, H = self.surface.owned, self.surface.curvature.x.array
+        fall = tau * self.mesh.comm.allreduce(float(self.surface.mass.x.array[:n] @ H[:n] ** 2))
+        slip.move()
+        for _ in range(4):
+            if self.surface.area <= self._area + fall / 2:
+                return
+            slip.cut(0.5)
+        slip.undo()
+
+    @override
     def _solve(self, t: float, tau: float, before: float, stencil: Stencil) -> StepReport:
         # A failed attempt has moved the mesh: there is no second one from here.
         return self._attempt(self._search.first, t, tau, before, stencil)
@@ -153,6 +180,8 @@ class SurfaceFlow(GradientFlow):
     def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
         if after < 0.5 * before:
             raise SolveFailed(f"the surface shrinks away, area {before:.3g} -> {after:.3g}")
+        if after > self._area:
+            raise SolveFailed("the slip of the nodes adds more area than the step takes")
         super()._judge(defect, allowed, before, after)
 
     def _slack(self) -> float:
