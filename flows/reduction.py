@@ -40,8 +40,8 @@ class NormalNewton:
         options: The user's options.
     """
 
-    tolerance = 1e-7
-    """Largest last increment of a node, in roots of the area."""
+    tolerance = 1e-8
+    """Largest error of a node that may be left, in roots of the area."""
 
     def __init__(self, step: BendingStep, prefix: str, options: Mapping[str, Any]) -> None:
         self.step = step
@@ -83,7 +83,7 @@ class NormalNewton:
         goal = np.array([targets[k] for k in kept])
         scale = self.step.sizes()[0] ** 0.5
         self._take_normals()
-        before, fresh = np.inf, True
+        before, fresh = 0.0, True
         for iteration in range(1, 13):
             gaps = self.step.sizes()[kept] - goal
             if fresh:
@@ -91,11 +91,15 @@ class NormalNewton:
             way = self._increment(kept, gaps) / scale
             if not way < 0.3:
                 raise SolveFailed(f"Newton's method leaps, by {way:.2g} of the size of the surface")
-            if way < self.tolerance and np.all(np.abs(gaps) < 1e-9 * np.abs(goal)):
+            rate = way / before if before else 0.5
+            left = way * rate / max(1 - rate, 0.1)
+            if left < self.tolerance and np.all(np.abs(gaps) < 1e-9 * np.abs(goal)):
                 return iteration
-            if iteration > 5 and way > 0.5 * before:
+            if iteration > 5 and rate > 0.5:
                 break
-            fresh, before = way > 0.05 * before, way
+            # An iteration with old factors costs a tenth of one with new ones.
+            slow = rate > 0.3 or way * rate**3 > 10 * self.tolerance
+            fresh, before = slow and before > 0, way
         raise SolveFailed("Newton's method stagnates")
 
     def _increment(self, kept: Sequence[int], gaps: Floats) -> float:
