@@ -9,7 +9,7 @@ from flows import _boot  # isort: split
 
 import logging
 
-from flows import diagnostics, energy, mesh, mobility, transport
+from flows import diagnostics, energy, mesh, mobility, tangential, transport
 from flows.boundary import FixedEdge, PlaneEdge
 from flows.catalogue import (
     aggregation,
@@ -22,13 +22,15 @@ from flows.catalogue import (
     mean_curvature,
     porous_medium,
     reaction_diffusion,
+    surface_diffusion,
     thin_film,
+    willmore,
 )
 from flows.check import check
 from flows.checkpoint import load, save
 from flows.cite import citation
 from flows.constraint import MeanValue, Volume
-from flows.control import Adaptive, Fixed
+from flows.control import Adaptive, Fixed, Relax
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import StepFailed, StepReport
@@ -71,6 +73,7 @@ __all__ = [
     "Progress",
     "Reaction",
     "Recorder",
+    "Relax",
     "StepFailed",
     "StepReport",
     "Stop",
@@ -103,8 +106,11 @@ __all__ = [
     "reaction_diffusion",
     "save",
     "snapshot",
+    "surface_diffusion",
+    "tangential",
     "thin_film",
     "transport",
+    "willmore",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
