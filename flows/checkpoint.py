@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.dofs import Keys, fingerprint, keys, mix, recognise
+from flows.formats import Arrays, Block, distribute
 from flows.hdf5 import everywhere, opened, put, readable, some
 from flows.ranks import make_way, on_root
 
@@ -22,7 +23,7 @@ from dolfinx import fem
 from mpi4py import MPI
 from petsc4py import PETSc
 
-__all__ = ["check", "load", "read", "save", "write"]
+__all__ = ["check", "follow", "load", "read", "save", "write"]
 
 FORMAT = "flows checkpoint 1"
 
@@ -48,12 +49,14 @@ def load(path: str | Path, flow: Any) -> None:
 
     Args:
         path: A file that :func:`save` or a :class:`Checkpoint` wrote.
-        flow: A flow built as the one that was written.
+        flow: A flow built as the one that was written; if that had left its mesh for another, this
+            one follows it there.
 
     Raises:
         OSError: on every rank, if the file is missing.
         ValueError: on every rank, if it is no checkpoint, or one of another mesh or flow.
     """
+    follow(path, flow)
     memory = {f"flow.{key}": value for key, value in flow.memory().items()}
     values = read(path, memory, flow.mesh, flow.built)
     flow.restore({key.removeprefix("flow."): value for key, value in values.items()})
@@ -164,6 +167,35 @@ def _at_root(comm: MPI.Comm, values: Any) -> Any:
     return values if comm.rank == 0 else []
 
 
+def follow(path: str | Path, flow: Any) -> None:
+    """If the flow of a checkpoint had left its mesh for another, put this flow there, too."""
+    path, mesh = Path(path), flow.mesh
+    on_root(mesh.comm, lambda: readable(path))
+    if not hasattr(flow, "adopt"):
+        return
+    try:
+        with opened(path, "r", mesh.comm) as viewer:
+            about = _about_file(path, viewer)
+            if (
+                about["numbers"].get("flow.adopted", 0)
+                and _recognised(viewer, about, mesh, flow.built) is None
+            ):
+                built, cells, ids = (everywhere(viewer, k) for k in ("built", "cells", "input"))
+                flow.adopt(_mesh(mesh, built.reshape(-1, 3), cells, ids))
+    except PETSc.Error as error:
+        raise ValueError(f"{path} is damaged or no checkpoint of flows; take another.") from error
+
+
+def _mesh(like: Any, built: Any, cells: Any, ids: Any) -> Any:
+    """The mesh of a file, with cells of the kind of another mesh."""
+    nodes = cells.astype(np.int64).reshape(-1, like.geometry.dofmaps[0].shape[1])
+    # Points in the order of the input of that mesh: their numbers are recognised then.
+    order = np.argsort(ids)
+    points, nodes = built[order][:, : like.geometry.dim], np.argsort(order)[nodes]
+    block = Block(like.topology.cell_name(), int(like.geometry.cmaps[0].degree), nodes)
+    return distribute(Arrays(points, block) if like.comm.rank == 0 else None, like.comm).mesh
+
+
 # -- reading ---------------------------------------------------------------------------------------
 def read(
     path: str | Path, memory: Mapping[str, Any], mesh: Any, built: Any = None
@@ -193,9 +225,7 @@ def read(
 def _read(
     path: Path, viewer: Any, memory: Mapping[str, Any], mesh: Any, built: Any
 ) -> dict[str, Any]:
-    about = json.loads(bytes(everywhere(viewer, "about").astype(np.uint8)))
-    if about["format"] != FORMAT:
-        raise ValueError(f"{path} is a {about['format']!r}; this version reads {FORMAT!r} only.")
+    about = _about_file(path, viewer)
     wanted = {k: u for k, u in memory.items() if isinstance(u, fem.Function)}
     wrong = [k for k, u in wanted.items() if about["functions"].get(k, _kind(u)) != _kind(u)]
     known = {*about["functions"], *about["numbers"], *about["lists"]}
@@ -205,13 +235,12 @@ def _read(
             f"{path} was written by another kind of flow, named {about['flow']!r}: {wrong[0]!r} "
             "does not fit. Build the flow as it was built for the checkpoint."
         )
-    x, ids = everywhere(viewer, "built").reshape(-1, 3), everywhere(viewer, "input")
-    numbers = recognise(mesh, built, x, ids)
-    marks = None if numbers is None else mix(numbers)
-    if marks is None or str(fingerprint(mesh, marks)) != about["fingerprint"]:
+    numbers = _recognised(viewer, about, mesh, built)
+    if numbers is None:
         raise ValueError(
             f"{path} was written on another mesh. Build the flow on the mesh of the checkpoint."
         )
+    marks = mix(numbers)
     values: dict[str, Any] = {k: about["numbers"][k] for k in memory if k in about["numbers"]}
     lists = {k: n for k, n in about["lists"].items() if k in memory}
     values |= {k: everywhere(viewer, k).tolist() if n else [] for k, n in lists.items()}
@@ -227,6 +256,23 @@ def _read(
             values[label] = some(viewer, label, rows.ravel())
     mesh.geometry.x[:] = everywhere(viewer, "coordinates").reshape(-1, 3)[numbers]
     return values
+
+
+def _about_file(path: Path, viewer: Any) -> dict[str, Any]:
+    """What a file says of itself, if this version can read it."""
+    about: dict[str, Any] = json.loads(bytes(everywhere(viewer, "about").astype(np.uint8)))
+    if about["format"] != FORMAT:
+        raise ValueError(f"{path} is a {about['format']!r}; this version reads {FORMAT!r} only.")
+    return about
+
+
+def _recognised(viewer: Any, about: Mapping[str, Any], mesh: Any, built: Any) -> Any:
+    """The place of each local node in the file; ``None`` if that is of another mesh."""
+    x, ids = everywhere(viewer, "built").reshape(-1, 3), everywhere(viewer, "input")
+    numbers = recognise(mesh, built, x, ids)
+    if numbers is None or str(fingerprint(mesh, mix(numbers))) != about["fingerprint"]:
+        return None
+    return numbers
 
 
 def _places(stored: Any, mine: Keys) -> Any:

@@ -184,10 +184,12 @@ def evolve(
     if steps is not None and (not isinstance(steps, int) or steps < 0):
         raise ValueError(f"steps = {steps!r}: give a number of steps, 0 or more.")
     end = math.inf if until is None else float(until)
+    if resume is not None:
+        from flows.checkpoint import follow, read  # a leaf: only a resumed run needs it
+
+        follow(resume, flow)
     run = Run(flow, end, steps, control.start(flow), History())
     if resume is not None:
-        from flows.checkpoint import read  # a leaf: only a resumed run needs it
-
         run.restore(read(resume, run.memory(), flow.mesh, flow.built), control)
     if math.isnan(end) or end < flow.time:
         raise ValueError(f"until = {end} lies before the time of the flow, {flow.time}.")

@@ -32,11 +32,14 @@ class Recorder(Observer):
         path: The file; ``None`` for the history alone.
         every: Steps from one row to the next.
         times: Times at which to add a row.
-        functionals: Scalar UFL forms, or functions of the flow that return a number.
+        functionals: Scalar UFL forms, or functions of the flow that return a number or a form. A
+            form that a function returns is compiled once for each mesh of the flow:
+            ``bend=lambda flow: flow.surface.curvature**2 * ufl.dx``.
 
     Raises:
         OSError: on every rank when the run starts, if the file cannot be written.
-        ValueError: for a functional of another kind.
+        ValueError: for a functional of another kind; and on every rank while running, for a form
+            on a mesh that the flow has left.
     """
 
     def __init__(
@@ -56,18 +59,30 @@ class Recorder(Observer):
                 raise ValueError(f"{name}: a functional has no test functions.")
         self._given = functionals
         self._functionals: dict[str, Callable[[Any], float]] = {}
+        self._mesh: Any = None
         self.columns: dict[str, list[float]] = {c: [] for c in (*COLUMNS, *functionals)}
         self._file: Any = None
         self._writer: Any = None
 
     @override
     def start(self, flow: Any, since: float | None) -> None:
-        for name, f in self._given.items():
-            self._functionals.setdefault(name, _functional(f))
+        self._compile(flow)
         rows = flow.mesh.comm.bcast(on_root(flow.mesh.comm, lambda: self._begin(since)))
         # In place: the history shows these very lists.
         for i, column in enumerate(self.columns.values()):
             column[:] = [row[i] for row in rows]
+
+    def _compile(self, flow: Any) -> None:
+        """Compile the functionals for the mesh of the flow."""
+        left, self._mesh = self._mesh, flow.mesh
+        for name, f in self._given.items():
+            if left is None or not isinstance(f, ufl.Form):
+                self._functionals[name] = _functional(f, flow)
+            elif left is not flow.mesh and f.ufl_domain().ufl_cargo() is not flow.mesh:
+                raise ValueError(
+                    f"{name}: the form lives on a mesh that the flow has left; give a function of "
+                    f"the flow that returns it, {name}=lambda flow: ... * ufl.dx."
+                )
 
     def _begin(self, since: float | None) -> list[list[float]]:
         """Read back the rows up to ``since``, and open the file below them."""
@@ -101,6 +116,8 @@ class Recorder(Observer):
     def observe(self, flow: Any) -> None:
         if self.columns["t"][-1:] == [flow.time]:
             return  # the last row that a resumed run has read back
+        if flow.mesh is not self._mesh:
+            self._compile(flow)
         row = numbers(self.run, flow) | {k: float(f(flow)) for k, f in self._functionals.items()}
         for name, column in self.columns.items():
             column.append(row[name])
@@ -147,6 +164,12 @@ def reaction(bc: fem.DirichletBC) -> Callable[[Any], float]:
     return measure
 
 
-def _functional(f: Any) -> Callable[[Any], float]:
-    form = fem.form(f) if isinstance(f, ufl.Form) else None
-    return lambda flow: float(f(flow) if form is None else integrate(form))
+def _functional(f: Any, flow: Any) -> Callable[[Any], float]:
+    """A functional as a function of the flow, for the present mesh."""
+    given = f if isinstance(f, ufl.Form) else f(flow)
+    if not isinstance(given, ufl.Form):
+        return lambda flow: float(f(flow))
+    if given.arguments():
+        raise ValueError(f"{given}: a functional has no test functions.")
+    form = fem.form(given)
+    return lambda flow: integrate(form)

@@ -33,9 +33,10 @@ class Writer(Observer):
     ``.vtkhdf``  One field on a mesh that stays.
     ============ =================================================================================
 
-    A series in ``.bp`` or ``.vtkhdf`` cannot be cut: a resumed run goes on in ``name-2.bp``. Fields
-    of degree 0 become cell data; all others are interpolated to one Lagrange space of their highest
-    degree (and that of the mesh), which is discontinuous if one of them is.
+    A series in ``.bp`` or ``.vtkhdf`` cannot be cut: a resumed run goes on in ``name-2.bp``, and so
+    does a flow that leaves its mesh for another; in ``.pvd`` frames of all meshes make one series.
+    Fields of degree 0 become cell data; all others are interpolated to one Lagrange space of their
+    highest degree (and that of the mesh), which is discontinuous if one of them is.
 
     Args:
         path: The file; its suffix chooses the format. Folders are created.
@@ -62,10 +63,12 @@ class Writer(Observer):
         if self.path.suffix not in _FORMATS:
             raise ValueError(f"Cannot write {path}: the suffix must be .pvd, .bp or .vtkhdf.")
         self._file: Any = None
+        self._mesh: Any = None
 
     @override
     def start(self, flow: Any, since: float | None) -> None:
         self.finish()
+        self._mesh = flow.mesh
         folder = self.path.suffix == ".bp"
         on_root(flow.mesh.comm, lambda: make_way(self.path, folder=folder))
         fields = list(flow.fields) if self.fields is None else list(self.fields)
@@ -77,6 +80,13 @@ class Writer(Observer):
 
     @override
     def observe(self, flow: Any) -> None:
+        if flow.mesh is not self._mesh:
+            if self.fields is not None:
+                raise ValueError(
+                    f"Cannot go on with {self.path}: the fields given to Writer live on the mesh "
+                    "that the flow has left; leave them out to write flow.fields."
+                )
+            self.start(flow, flow.time)
         self._file.write(flow.time)
 
     @override
