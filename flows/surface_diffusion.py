@@ -2,10 +2,11 @@ r"""Surface diffusion: the area of a surface in the $H^{-1}$ metric of its norma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, override
 
+from flows.boundary import Edge
 from flows.constraint import Volume
 from flows.curvature import SurfaceFlow
 from flows.flow import StepReport
@@ -17,6 +18,7 @@ from flows.solver import SolveFailed, Solver
 from flows.surface import LUMPED, Surface
 from flows.surface_saddle import SurfaceSaddle
 
+import numpy as np
 import ufl
 from dolfinx import fem
 from ufl import dx, grad, inner
@@ -78,7 +80,8 @@ class SurfaceDiffusionFlow(SurfaceFlow):
     Unlike the implicit normals of {cite}`bao2021`, it costs one linear system.
 
     Args:
-        mesh: A closed surface of flat triangles, or a closed polygon.
+        mesh: A surface of flat triangles, or a polygon; closed, unless ``edges`` are given.
+        edges: Where the boundary may go, ``FixedEdge`` and ``PlaneEdge``; no material crosses it.
         petsc_options: Options of the solver, without prefix.
         name: Name of the flow, and prefix of its PETSc options.
 
@@ -90,12 +93,14 @@ class SurfaceDiffusionFlow(SurfaceFlow):
         self,
         mesh: Any,
         *,
+        edges: Edge | Sequence[Edge] = (),
         petsc_options: Mapping[str, Any] | None = None,
         name: str = "surface_diffusion",
     ) -> None:
-        super().__init__(mesh, NormalHMinus1, petsc_options=petsc_options, name=name)
-        self._enclosed = fem.form(Volume().functional(self.states))
-        self._volume = self.surface.volume
+        super().__init__(mesh, NormalHMinus1, edges=edges, petsc_options=petsc_options, name=name)
+        self._enclosed = fem.form(Volume(self.surface).functional(self.states))
+        self._volume = integrate(self._enclosed)
+        self._lift = np.zeros_like(self.states[0].x.array)
 
     @override
     def _make_step(self, metric: Any, source: Any) -> StepFunctional:
@@ -104,10 +109,16 @@ class SurfaceDiffusionFlow(SurfaceFlow):
     @override
     def _make_solver(self, coordinates: Any, densities: bool, options: Any) -> Solver:
         prefix, options, step = f"{self.name}_", options or {}, self._step
-        if SurfaceSaddle.suits(self.surface, prefix, options):
+        if not self.bcs and SurfaceSaddle.suits(self.surface, prefix, options):
             return SurfaceSaddle(self.surface, step, prefix=prefix, options=options)
         return Solver(
-            step.residual, step.fields, prefix=prefix, options=options, symmetric=True, moving=True
+            step.residual,
+            step.fields,
+            self.bcs,
+            prefix=prefix,
+            options=options,
+            symmetric=True,
+            moving=True,
         )
 
     @override
@@ -131,11 +142,11 @@ class SurfaceDiffusionFlow(SurfaceFlow):
     @override
     def _complete(self) -> None:
         """Add the displacement along the normals that the volume asks for."""
-        gap = integrate(self._enclosed) - self._volume
-        slope = self._slope()
+        X, gap = self.states[0].x.array, integrate(self._enclosed) - self._volume
+        lift, slope = self._normal_lift()
         while abs(gap) > 1e-15 * abs(self._volume):
             step = gap / slope
-            self.states[0].x.array[:] -= step * self.surface.normal.x.array
+            X -= step * lift
             last, gap = gap, integrate(self._enclosed) - self._volume
             if abs(gap) > 0.5 * abs(last):
                 break  # rounding, or no such displacement
@@ -143,8 +154,11 @@ class SurfaceDiffusionFlow(SurfaceFlow):
         if abs(gap) > 1e-9 * abs(self._volume):
             raise SolveFailed("no displacement along its normals gives the surface its volume")
 
-    def _slope(self) -> float:
-        r"""Slope $\int |w|^2$ of the volume in a displacement $s w$ of the old surface."""
-        w = self.surface.normal.x.array.reshape(-1, self.mesh.geometry.dim)
-        weights = self.surface.mass.x.array * (w**2).sum(axis=1)
-        return float(self.mesh.comm.allreduce(weights[: self.surface.owned].sum()))
+    def _normal_lift(self) -> tuple[np.ndarray, float]:
+        r"""The displacement $w$ of the free nodes, and the slope $\int |w|^2$ of the volume."""
+        surface, dim = self.surface, self.mesh.geometry.dim
+        self._lift[:] = surface.normal.x.array
+        for bc in self.bcs:
+            self._lift[bc.dof_indices()[0]] = 0.0
+        weights = surface.mass.x.array * (self._lift.reshape(-1, dim) ** 2).sum(axis=1)
+        return self._lift, float(self.mesh.comm.allreduce(weights[: surface.owned].sum()))

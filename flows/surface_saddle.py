@@ -8,7 +8,7 @@ $$ \begin{pmatrix} A & -g N^T \\ g N & K \end{pmatrix} \begin{pmatrix} d \\ h \e
 
 In the direction of the normals all four blocks are $K$ or $\pm g M$. There the matrix with
 $K + 2 g M$ in its last block is equivalent to the given one within a factor of two, whatever the
-mesh and the step, and is solved by two systems with $K + g M$ {cite}`axelsson2014`; along the
+mesh and the step, and is solved by two systems with $K + g M$ {cite}`axelsson2017`; along the
 surface $A$ stands alone. So GMRES takes one multigrid cycle for $A + g N^T M^{-1} N$ and one for
 $K + g M$ in each iteration, and few iterations.
 """
@@ -79,9 +79,8 @@ class NormalBlocks:
         self._stiffness.assemble()
         K = self._stiffness.petsc
         self._P1, self._P2 = PETSc.Mat().create(K.comm), K.duplicate(copy=True)
-        self._position, self._curvature = (
-            self._factor(f"{prefix}{name}_") for name in ("position", "curvature")
-        )
+        self._prefix = prefix
+        self._position, self._curvature = self._factors()
         self._b, self._h = K.createVecs()
         self._g = 1.0
         self._tabulate()
@@ -91,10 +90,13 @@ class NormalBlocks:
         """Local size of the vectors."""
         return int((self.dim + 1) * self.n)
 
-    def _factor(self, prefix: str) -> PETSc.KSP:
-        ksp = PETSc.KSP().create(self._P2.comm)
-        ksp.setOptionsPrefix(prefix)
-        return ksp
+    def _factors(self) -> list[PETSc.KSP]:
+        factors = []
+        for name in ("position", "curvature"):
+            ksp = PETSc.KSP().create(self._P2.comm)
+            ksp.setOptionsPrefix(f"{self._prefix}{name}_")
+            factors.append(ksp)
+        return factors
 
     def _tabulate(self) -> None:
         """Places of the entries of $A + g N^T M^{-1} N$: those of K thrice, then full nodes."""
@@ -111,8 +113,6 @@ class NormalBlocks:
         P.setType("aij")
         P.setPreallocationCOO(i.astype(PETSc.IntType), j.astype(PETSc.IntType))
         self._a, self._d = P.createVecs()
-        for matrix in (self._P1, self._P2):
-            matrix.setOption(PETSc.Mat.Option.SPD, True)
 
     def refresh(self, tau: float) -> None:
         """Take the present mesh, and a step of size ``tau``."""
@@ -131,14 +131,14 @@ class NormalBlocks:
         self._h.array[:] = g * m
         self._P2.setDiagonal(self._P2.getDiagonal() + self._h)
         for ksp, P in ((self._position, self._P1), (self._curvature, self._P2)):
+            P.setOption(PETSc.Mat.Option.SPD, True)  # multigrid asks, and new values undo it
             ksp.setOperators(P)
             ksp.setFromOptions()
             ksp.setUp()
 
     def forget(self) -> None:
-        """Drop the multigrid hierarchies."""
-        self._position.reset()
-        self._curvature.reset()
+        """Drop the multigrid hierarchies, and what they know of spectra."""
+        self._position, self._curvature = self._factors()
 
     def right_hand_side(self, X: Floats, H: Floats, b: PETSc.Vec) -> None:
         """What the old immersion and the first guess of the curvature leave of the equations."""
@@ -194,7 +194,8 @@ class SurfaceSaddle(Solver):
     ) -> None:
         super().__init__(step.residual, step.fields, prefix=prefix, symmetric=True, moving=True)
         self._surface, self._tau = surface, step.tau
-        self._angle, self._first = 0.0, 0
+        self._failed: tuple[float, float] | None = None
+        self._first = 0
         self._lent = Options(prefix, OPTIONS, options)
         self.blocks = blocks = NormalBlocks(surface, prefix)
         A = PETSc.Mat().createPython(((blocks.size, None),) * 2, blocks, comm=self.comm)
@@ -218,14 +219,19 @@ class SurfaceSaddle(Solver):
 
     @override
     def solve(self) -> int:
-        stretched = self._surface.quality().angle < 1.5 * self._angle if self._angle else False
-        if not stretched and (self._iterate() or (self._aged() and self._iterate())):
-            self._angle = 0.0
+        if self._hopeful() and (self._iterate() or (self._aged() and self._iterate())):
             return 1
-        self.blocks.forget()
-        if not stretched:
-            self._angle = self._surface.quality().angle
+        if self._hopeful():
+            self._failed = (self._surface.quality().angle, float(self._tau.value))
+        self._aged()
         return super().solve()
+
+    def _hopeful(self) -> bool:
+        """Whether blocks have not failed on such a mesh, or for so small a step."""
+        if self._failed is None:
+            return True
+        angle, tau = self._failed
+        return self._tau.value > 4 * tau or self._surface.quality().angle > 1.5 * angle
 
     def _aged(self) -> bool:
         """Whether the hierarchies were those of an older mesh; they are dropped."""
@@ -264,4 +270,4 @@ class SurfaceSaddle(Solver):
     def forget(self) -> None:
         super().forget()
         self._aged()
-        self._angle = 0.0
+        self._failed = None
