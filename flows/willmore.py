@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flows.contact import contact
 from flows.dual import BendingStep
+from flows.embedding import Embedding
 from flows.flow import Event, Flow, StepReport
 from flows.reduction import NormalNewton
 from flows.slip import Slip
@@ -90,6 +90,7 @@ class WillmoreFlow(Flow):
         self._kept = [math.nan, math.nan]
         self._limit = 1.0
         self._warned = False
+        self._embedding = Embedding(self.surface)
         self._slip = Slip(self.surface)
         self._bending = BendingStep(self.surface, -float(spontaneous_curvature))
         self.solver: Any = NormalNewton(self._bending, f"{name}_", petsc_options or {})
@@ -134,7 +135,7 @@ class WillmoreFlow(Flow):
 
     def review(self) -> list[Event]:
         """Whether the surface touches itself: the flow cannot go on from there."""
-        place = contact(self.surface)
+        place = self._embedding.contact()
         if place is None:
             return []
         x, y, z = place
@@ -167,14 +168,12 @@ class WillmoreFlow(Flow):
         """A minimizing movement from where the slip has put the nodes."""
         bending = self._bending
         start, sizes = bending.settle(), bending.sizes()
-        normals = self.surface.cell_normals()
         bending.begin(tau)
         iterations = self.solver.solve(targets)
         price, work = bending.price(), self._multipliers @ (bending.sizes() - sizes)
         energy = self._arrive()
-        turned = np.any((normals * self.surface.cell_normals()).sum(axis=1) <= 0)
-        if self.mesh.comm.allreduce(turned, MPI.LOR):
-            raise SolveFailed("a cell of the surface turns over")
+        if self._embedding.folded():
+            raise SolveFailed("a cell of the surface folds")
         return StepReport(t, tau, energy, price, energy + price + float(work) - start, iterations)
 
     def _arrive(self) -> float:
@@ -189,7 +188,6 @@ class WillmoreFlow(Flow):
             raise SolveFailed("the energy is no number")
         if not ramp and report.defect > ROUNDING * 2 * report.energy:
             raise SolveFailed(f"the stationary point lies uphill, by {report.defect:.3g}")
-        self._limit = max(self._limit, 0.05)
         angle = self.surface.quality().angle
         if angle < 8 and not self._warned:
             log.warning(
@@ -235,6 +233,11 @@ class WillmoreFlow(Flow):
             raise ValueError(
                 f"{self.name}: the smallest angle of a cell is {angle:.2g} degrees, too small for "
                 "curvatures; mesh the surface with better cells."
+            )
+        if self._embedding.folded():
+            raise ValueError(
+                f"{self.name}: a cell is folded, its normal turns by a right angle; smooth the "
+                "surface, or mesh it finer where it bends."
             )
 
 
