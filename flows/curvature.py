@@ -112,6 +112,7 @@ class SurfaceFlow(GradientFlow):
             petsc_options=petsc_options,
             name=name,
         )
+        self._fresh = 0
         self._energy = self.surface.area_form
         self._slip = tangential.slip(self.surface)
         self._area = np.inf
@@ -144,11 +145,26 @@ class SurfaceFlow(GradientFlow):
             self.settle()
             self._area = self.surface.area
             self._redistribute(self._slip, tau)
-        return super()._advance(tau)
+        report = super()._advance(tau)
+        self._judge_lag()
+        return report
+
+    def _judge_lag(self) -> None:
+        """The multigrid of an earlier surface serves as long as it serves well."""
+        iterations = int(self.solver.ksp.getIterationNumber())
+        if not self._fresh:
+            self._fresh = iterations
+        elif iterations > 1.2 * self._fresh + 1:
+            self.forget()
+
+    @override
+    def forget(self) -> None:
+        super().forget()
+        self._fresh = 0
 
     def _redistribute(self, slip: Slip, tau: float) -> None:
         """Let the nodes slip as far as the area allows."""
-        n, H = self.surface.owned, self.surface.curvature.x.array
+        n, H = self.surface.owned, self.surface.find_curvature().x.array
         fall = tau * self.mesh.comm.allreduce(float(self.surface.mass.x.array[:n] @ H[:n] ** 2))
         slip.move()
         for _ in range(4):

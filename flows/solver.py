@@ -156,6 +156,8 @@ class Solver:
             preconditioner.attach(snes.ksp.pc, self)
         self.ksp = snes.ksp
         if self.kept:
+            # SNES tells the outer solver alone to keep its preconditioner.
+            self.ksp.pc.setReusePreconditioner("snes_lag_preconditioner" in self.options)
             place, scale = _weak(self._place), _weak(self._column_scale)
             snes.setKSP(bordered(self.ksp, self.kept, place, scale))
         return snes
