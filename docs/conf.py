@@ -73,6 +73,7 @@ html_sidebars = {
     "theory": [],
     "your_own_flow": [],
     "densities": [],
+    "surfaces": [],
     "running": [],
     "parallel": [],
     "meshes": [],
