@@ -83,6 +83,7 @@ def preset(
     *,
     linear: bool,
     moving: bool,
+    kept: bool = False,
 ) -> dict[str, Any]:
     """Options chosen by structure, dimension, size and number of ranks.
 
@@ -92,6 +93,7 @@ def preset(
         symmetric: Whether it is symmetric.
         linear: Whether the step is linear; then its matrix serves every step of one size ...
         moving: ... unless the mesh moves.
+        kept: Whether constraints that are not linear add to the matrix.
     """
     mesh = spaces[0].mesh
     size = sum(V.dofmap.index_map.size_global * V.dofmap.index_map_bs for V in spaces)
@@ -103,7 +105,9 @@ def preset(
     if moving:
         # Conjugate gradients lower the energy of a linear step in each iteration: its certificate
         # needs no more. Multigrid is kept until it is told to forget.
-        return KRYLOV | {"ksp_rtol": 1e-8 if linear else 1e-3, "snes_lag_preconditioner": -2}
+        lagged = KRYLOV | {"ksp_rtol": 1e-8 if linear else 1e-3, "snes_lag_preconditioner": -2}
+        # Pressure makes the rotations of a round surface free, and others a little indefinite.
+        return lagged | ({"ksp_type": "minres"} if kept else {})
     return KRYLOV | {"ksp_rtol": 1e-10 if linear else 1e-3}
 
 

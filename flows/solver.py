@@ -126,7 +126,9 @@ class Solver:
         chosen = (
             preconditioner.options
             if preconditioner is not None
-            else preset(spaces, definite, symmetric, linear=self.linear, moving=moving)
+            else preset(
+                spaces, definite, symmetric, linear=self.linear, moving=moving, kept=bool(kept)
+            )
         )
         self._open_snes(prefix, chosen, options or {}, preconditioner)
 
