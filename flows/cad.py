@@ -1,21 +1,32 @@
-r"""Geometry: CAD files, parametric `.geo` files and surfaces without one, meshed by Gmsh."""
+r"""Geometry: CAD files and parametric `.geo` files, meshed by Gmsh."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from math import pi, radians
 from pathlib import Path
 from re import search
 from typing import Any
 
-from flows.formats import Arrays, flat, ghosted, triangles
+from flows.curved import straightened
+from flows.formats import Block, flat, ghosted, one_or_two
 from flows.orientation import outward
 from flows.ranks import on_root
 
 import numpy as np
-from dolfinx.io.gmsh import MeshData, model_to_mesh
+from dolfinx.io.gmsh import MeshData, cell_perm_array, model_to_mesh
+from dolfinx.mesh import CellType, Mesh
 from mpi4py import MPI
 
-__all__ = ["GEOMETRY", "from_arrays", "from_file", "mesh_with_gmsh"]
+__all__ = [
+    "GEOMETRY",
+    "blaming",
+    "empty_model",
+    "from_file",
+    "imported",
+    "mesh_with_gmsh",
+    "same_size",
+    "set_options",
+    "shape",
+]
 
 GEOMETRY = {".geo", ".step", ".stp", ".brep"}
 _BODIES = GEOMETRY - {".geo"}
@@ -29,6 +40,7 @@ _UNIFORM = {
 _OPTIONS = [
     "General.AbortOnError",
     "General.Terminal",
+    "Mesh.MinimumCurveNodes",
     "Mesh.MeshSizeMin",
     "Mesh.MeshSizeMax",
     *_UNIFORM,
@@ -58,11 +70,30 @@ def mesh_with_gmsh(
         meshed: Whether `build` brings the cells along.
         comm: Communicator of the mesh.
     """
-    gmsh = on_root(comm, _gmsh)
-    with _model(gmsh):
+    one_or_two(order)
+    gmsh = on_root(comm, imported)
+    with empty_model(gmsh):
         space = on_root(comm, lambda: _fill(gmsh, build, name, h, dim, gdim, order, meshed))
         model = None if gmsh is None else gmsh.model
         return model_to_mesh(model, comm, 0, gdim=comm.bcast(space), partitioner=ghosted())
+
+
+def shape(
+    name: str,
+    add: Callable[[Any], Any],
+    *,
+    h: float,
+    order: int,
+    dim: int | None = None,
+    comm: MPI.Comm,
+) -> Mesh[Any]:
+    """Mesh of the shape that `add(gmsh.model.occ)` makes, or with `dim` of its boundary."""
+
+    def build(gmsh: Any) -> None:
+        add(gmsh.model.occ)
+        gmsh.model.occ.synchronize()
+
+    return mesh_with_gmsh(build, name=name, h=h, dim=dim, order=order, comm=comm).mesh
 
 
 def from_file(gmsh: Any, path: Path, parameters: Mapping[str, float]) -> None:
@@ -73,44 +104,46 @@ def from_file(gmsh: Any, path: Path, parameters: Mapping[str, float]) -> None:
     for name, value in parameters.items():
         gmsh.parser.setNumber(name, [value])
     # An exception halfway through would leave the rest of the text to the next file that is read.
-    _set(gmsh, {"General.AbortOnError": 0})
+    set_options(gmsh, {"General.AbortOnError": 0})
     gmsh.logger.start()
     try:
         gmsh.merge(str(path))
         errors = [text for text in gmsh.logger.get() if text.startswith("Error")]
     finally:
         gmsh.logger.stop()
-        _set(gmsh, {"General.AbortOnError": 2})
+        set_options(gmsh, {"General.AbortOnError": 2})
     if errors:
         raise ValueError(errors[0].removeprefix("Error: "))
     if path.suffix.lower() in _BODIES:
         # They say nothing of sizes, and what Gmsh takes then is coarse.
         box = np.reshape(gmsh.model.getBoundingBox(-1, -1), (2, 3))
-        _set(gmsh, {"Mesh.MeshSizeMax": float(np.linalg.norm(box[1] - box[0])) / 30})
+        set_options(gmsh, {"Mesh.MeshSizeMax": float(np.linalg.norm(box[1] - box[0])) / 30})
 
 
-def from_arrays(gmsh: Any, arrays: Arrays | None) -> None:
-    """Add the surface that a triangulation stands for, to be meshed anew."""
-    assert arrays is not None  # rank 0 has them
-    cells, points = triangles(arrays.cells), arrays.points
-    if (cells.cell, cells.degree) != ("triangle", 1):
-        raise ValueError("h remeshes surfaces of flat triangles or quadrilaterals only")
-    xyz = np.zeros((len(points), 3))
-    xyz[:, : points.shape[1]] = points
-    surface, mesh = gmsh.model.addDiscreteEntity(2), gmsh.model.mesh
-    mesh.addNodes(2, surface, np.arange(1, len(xyz) + 1), xyz.ravel())
-    mesh.addElementsByType(surface, 2, [], cells.nodes.ravel() + 1)
-    # Edges sharper than 40 degrees stay edges of the new mesh.
-    mesh.classifySurfaces(radians(40), True, True, pi)
-    mesh.createGeometry()
-
-
-def _set(gmsh: Any, options: Mapping[str, float]) -> None:
+def set_options(gmsh: Any, options: Mapping[str, float]) -> None:
+    """Numbers for the options of Gmsh; `empty_model` puts those in `_OPTIONS` back."""
     for name, value in options.items():
         gmsh.option.setNumber(name, value)
 
 
-def _gmsh() -> Any:
+def same_size(gmsh: Any, h: float) -> None:
+    """Edges of length h everywhere."""
+    set_options(gmsh, _UNIFORM | {"Mesh.MeshSizeMin": h, "Mesh.MeshSizeMax": h})
+
+
+@contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Errors of Gmsh, which raises nothing but Exception, with what they are about."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{name} cannot be meshed: {error}") from error
+
+
+def imported() -> Any:
+    """The module of Gmsh, which is optional."""
     try:
         import gmsh
     except ImportError as error:
@@ -119,7 +152,7 @@ def _gmsh() -> Any:
 
 
 @contextmanager
-def _model(gmsh: Any) -> Iterator[None]:
+def empty_model(gmsh: Any) -> Iterator[None]:
     """An empty model, on rank 0; a Gmsh that the caller has in use is left as it was."""
     if gmsh is None:
         yield
@@ -130,7 +163,7 @@ def _model(gmsh: Any) -> Iterator[None]:
     before = {name: gmsh.option.getNumber(name) for name in _OPTIONS}
     current, variables = gmsh.model.getCurrent(), set(gmsh.parser.getNames())
     try:
-        _set(gmsh, {"General.AbortOnError": 2, "General.Terminal": 0})
+        set_options(gmsh, {"General.AbortOnError": 2, "General.Terminal": 0})
         gmsh.model.add("flows")
         yield
     finally:
@@ -142,7 +175,7 @@ def _model(gmsh: Any) -> Iterator[None]:
             for name in set(gmsh.parser.getNames()) - variables:
                 gmsh.parser.clear(name)
             gmsh.model.setCurrent(current)
-            _set(gmsh, before)
+            set_options(gmsh, before)
 
 
 def _fill(
@@ -157,7 +190,7 @@ def _fill(
 ) -> int:
     """Build, mesh, tag and orient; the dimension of space."""
     model = gmsh.model
-    try:
+    with blaming(name):
         build(gmsh)
         top = model.getDimension()
         if not model.getEntities(top):
@@ -167,17 +200,28 @@ def _fill(
             raise ValueError(f"it has dimension {top}, so dim is {top} or {top - 1}, not {dim}")
         if not meshed:
             if h is not None:
-                _set(gmsh, _UNIFORM | {"Mesh.MeshSizeMin": h, "Mesh.MeshSizeMax": h})
+                same_size(gmsh, h)
             model.mesh.generate(dim)
         if order is not None:
             model.mesh.setOrder(order)
+        if order == 2 and not meshed:
+            _straighten(model.mesh, dim)
         _select(model, dim, top)
         return _tidy(model, dim, gdim)
-    except OSError:
-        raise
-    except Exception as error:
-        # Gmsh raises nothing but Exception.
-        raise ValueError(f"{name} cannot be meshed: {error}") from error
+
+
+def _straighten(mesh: Any, dim: int) -> None:
+    """Unfold the simplices that are too large for the curvature of the geometry."""
+    kind, name = {1: (8, "interval"), 2: (9, "triangle"), 3: (11, "tetrahedron")}[dim]
+    count = mesh.getElementProperties(kind)[3]
+    nodes = mesh.getElementsByType(kind)[1].reshape(-1, count).astype(np.int64)
+    nodes = nodes[:, cell_perm_array(getattr(CellType, name), count)]
+    tags, x, _ = mesh.getNodes()
+    points = np.zeros((int(tags.max()) + 1, 3))
+    points[tags] = x.reshape(-1, 3)
+    straight = straightened(points, Block(name, 2, nodes))
+    for tag in np.flatnonzero(np.any(points != straight, axis=1)):
+        mesh.setNode(tag, straight[tag], [])
 
 
 def _select(model: Any, dim: int, top: int) -> None:

@@ -30,6 +30,7 @@ from mpi4py import MPI
 __all__ = ["Arrays", "Block", "clean", "distribute", "flat", "load", "merged"]
 
 DIMENSION = {"interval": 1, "triangle": 2, "quadrilateral": 2, "tetrahedron": 3, "hexahedron": 3}
+CORNERS = {"interval": 2, "triangle": 3, "quadrilateral": 4, "tetrahedron": 4, "hexahedron": 8}
 SURFACES = {".stl", ".obj", ".ply"}
 
 # Cell and degree by the name in meshio.
@@ -46,14 +47,14 @@ _MESHIO = {
     "hexahedron27": ("hexahedron", 2),
 }
 
-# How many nodes of a cell are corners, and its nodes as seen from the other side.
+# The nodes of a cell as seen from the other side.
 _TURNED = {
-    ("interval", 1): (2, [1, 0]),
-    ("interval", 2): (2, [1, 0, 2]),
-    ("triangle", 1): (3, [0, 2, 1]),
-    ("triangle", 2): (3, [0, 2, 1, 3, 5, 4]),
-    ("quadrilateral", 1): (4, [0, 2, 1, 3]),
-    ("quadrilateral", 2): (4, [0, 2, 1, 3, 5, 4, 7, 6, 8]),
+    ("interval", 1): [1, 0],
+    ("interval", 2): [1, 0, 2],
+    ("triangle", 1): [0, 2, 1],
+    ("triangle", 2): [0, 2, 1, 3, 5, 4],
+    ("quadrilateral", 1): [0, 2, 1, 3],
+    ("quadrilateral", 2): [0, 2, 1, 3, 5, 4, 7, 6, 8],
 }
 
 
@@ -121,7 +122,7 @@ def _turn_outward(arrays: Arrays) -> Arrays:
     cells, points = arrays.cells, arrays.points
     if cells.dim != points.shape[1] - 1:
         return arrays
-    corners, turned = _TURNED[cells.cell, cells.degree]
+    corners, turned = CORNERS[cells.cell], _TURNED[cells.cell, cells.degree]
     try:
         inward = outward(cells.nodes[:, :corners], points, closed=False) < 0
     except ValueError:
@@ -321,3 +322,15 @@ def positive(**sizes: float) -> None:
     for name, size in sizes.items():
         if not size > 0:
             raise ValueError(f"{name.replace('_', ' ')} must be positive, not {size}")
+
+
+def degrees(cell: str) -> dict[int, int]:
+    """The degree of cells by their number of nodes."""
+    known = (1, 2) if cell in CORNERS else ()
+    return {basix.ufl.element("Lagrange", cell, degree).dim: degree for degree in known}
+
+
+def one_or_two(order: int | None) -> None:
+    """Refuse an order of the geometry that there is not."""
+    if order not in (None, 1, 2):
+        raise ValueError(f"the order of the geometry is 1 or 2, not {order}")

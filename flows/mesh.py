@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from flows import cad
-from flows.formats import SURFACES, clean, count, distribute, load, positive
+from flows.curved import of_order
+from flows.formats import SURFACES, Arrays, clean, count, distribute, load, one_or_two, positive
+from flows.open_shapes import hemisphere, periodic_strip, tube
 from flows.orientation import closed, orientation
 from flows.ranks import on_root
-from flows.shapes import circle, dumbbell, ellipsoid, from_arrays, periodic_strip, sphere, torus
+from flows.remesh import remeshed
+from flows.shapes import circle, dumbbell, ellipsoid, from_arrays, sphere, torus
 
 import dolfinx.mesh as dmesh
 import numpy as np
@@ -31,6 +34,7 @@ __all__ = [
     "dumbbell",
     "ellipsoid",
     "from_arrays",
+    "hemisphere",
     "interval",
     "orientation",
     "periodic_strip",
@@ -39,6 +43,7 @@ __all__ = [
     "rectangle",
     "sphere",
     "torus",
+    "tube",
 ]
 
 _FORMATS = cad.GEOMETRY | SURFACES | {".msh", ".vtu", ".vtk", ".xdmf"}
@@ -111,27 +116,30 @@ def read_data(
         raise ValueError(f"{path} has an unknown mesh format; known are {known}")
     if h is not None:
         positive(h=h)
-    if order not in (None, 1, 2):
-        raise ValueError(f"the order of the geometry is 1 or 2, not {order}")
+    one_or_two(order)
     if parameters and suffix != ".geo":
         raise ValueError(f"only .geo files have parameters, {path} has none")
     on_root(comm, lambda: path.open("rb").close())
 
-    made: dict[str, Any] = {"name": str(path), "gdim": gdim, "order": order, "comm": comm}
     if suffix in cad.GEOMETRY or (suffix == ".msh" and h is None):
         return cad.mesh_with_gmsh(
             lambda gmsh: cad.from_file(gmsh, path, parameters or {}),
+            name=str(path),
             h=h,
             dim=dim,
+            gdim=gdim,
+            order=order,
             meshed=suffix == ".msh",
-            **made,
+            comm=comm,
         )
-    arrays = on_root(comm, lambda: clean(path, *load(path), dim, gdim))
-    if h is not None:
-        return cad.mesh_with_gmsh(lambda gmsh: cad.from_arrays(gmsh, arrays), h=h, **made)
-    if order is not None:
-        raise ValueError(f"{path} has its own order of the geometry; order needs h as well")
-    return distribute(arrays, comm)
+
+    def arrays() -> Arrays:
+        file = clean(path, *load(path), dim, gdim)
+        if h is not None:
+            return remeshed(file, str(path), h=h, order=order)
+        return of_order(file, order or file.cells.degree)
+
+    return distribute(on_root(comm, arrays), comm)
 
 
 def interval(
@@ -175,13 +183,9 @@ def disk(
 ) -> Mesh[Any]:
     """The disk around the origin, by Gmsh; `order=2` curves the cells at its edge."""
     positive(h=h, radius=radius)
-    return cad.mesh_with_gmsh(
-        lambda gmsh: _sync(gmsh, gmsh.model.occ.addDisk(0, 0, 0, radius, radius)),
-        name="the disk",
-        h=h,
-        order=order,
-        comm=comm,
-    ).mesh
+    return cad.shape(
+        "the disk", lambda occ: occ.addDisk(0, 0, 0, radius, radius), h=h, order=order, comm=comm
+    )
 
 
 def ball(
@@ -189,14 +193,6 @@ def ball(
 ) -> Mesh[Any]:
     """The solid ball around the origin, by Gmsh; `order=2` curves the cells at its surface."""
     positive(h=h, radius=radius)
-    return cad.mesh_with_gmsh(
-        lambda gmsh: _sync(gmsh, gmsh.model.occ.addSphere(0, 0, 0, radius)),
-        name="the ball",
-        h=h,
-        order=order,
-        comm=comm,
-    ).mesh
-
-
-def _sync(gmsh: Any, _: int) -> None:
-    gmsh.model.occ.synchronize()
+    return cad.shape(
+        "the ball", lambda occ: occ.addSphere(0, 0, 0, radius), h=h, order=order, comm=comm
+    )

@@ -1,26 +1,23 @@
-r"""Closed surfaces and curves with exact nodes, and a surface that is a periodic strip."""
+r"""Closed surfaces and curves with exact nodes, straight or curved.
 
-from collections.abc import Callable, Sequence
+Corners are placed on a sphere, a circle or a torus of angles; with `order=2` edges are halved
+there, too; then all nodes are mapped onto the shape. So midside nodes lie on it as exactly as
+corners do, in the middle of their arc.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
-from flows.formats import Arrays, Block, count, distribute, merged, positive, proper
-from flows.ranks import on_root
+from flows.cad import shape
+from flows.curved import built, mesh_of
+from flows.formats import Arrays, Block, count, degrees, merged, positive, proper
 
 import numpy as np
 import numpy.typing as npt
-from dolfinx import fem
 from dolfinx.mesh import CellType, Mesh
 from mpi4py import MPI
 
-__all__ = [
-    "circle",
-    "dumbbell",
-    "ellipsoid",
-    "from_arrays",
-    "periodic_strip",
-    "sphere",
-    "torus",
-]
+__all__ = ["circle", "dumbbell", "ellipsoid", "from_arrays", "sphere", "torus"]
 
 type Floats = npt.NDArray[np.float64]
 type Integers = npt.NDArray[np.int64]
@@ -37,7 +34,9 @@ def from_arrays(
 
     Args:
         points: Coordinates, shape (points, gdim).
-        cells: Corners of each cell, in the order of DOLFINx.
+        cells: Nodes of each cell, in the order of DOLFINx. Six for a triangle, three for an
+            interval, and so on, make curved cells of degree 2: corners first, then, of a triangle,
+            the middle of the edges opposite to the corners 0, 1, 2.
         cell: Type of the cells.
         comm: Communicator of the mesh.
 
@@ -45,21 +44,37 @@ def from_arrays(
         ValueError: On every rank, if the arrays are no mesh.
     """
 
-    def checked() -> tuple[Floats, Integers]:
+    def checked() -> Arrays:
         x, nodes = np.asarray(points, dtype=np.float64), np.asarray(cells, dtype=np.int64)
         if nodes.size == 0 or nodes.min() < 0 or nodes.max() >= len(x) or not np.isfinite(x).all():
             raise ValueError("there are no cells, or a point of a cell is missing or not finite")
+        known = degrees(cell.name)
+        if nodes.shape[-1] not in known:
+            raise ValueError(f"a cell of type {cell.name} has {' or '.join(map(str, known))} nodes")
         if len(proper(nodes)) < len(nodes):
             raise ValueError("a cell repeats a point, or another cell")
-        return x, nodes
+        return Arrays(x, Block(cell.name, known[nodes.shape[-1]], nodes))
 
-    return _build(checked, comm, cell)
+    return mesh_of(checked, comm)
 
 
 def circle(
-    radius: float = 1.0, *, n: int | None = None, h: float = 0.1, comm: MPI.Comm = MPI.COMM_WORLD
+    radius: float = 1.0,
+    *,
+    n: int | None = None,
+    h: float = 0.1,
+    order: int = 1,
+    comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Mesh[Any]:
-    """The circle around the origin of the plane: a closed curve of `n` (else by `h`) intervals."""
+    """The circle around the origin of the plane: a closed curve of `n` (else by `h`) intervals.
+
+    Args:
+        radius: Its radius.
+        n: Number of intervals.
+        h: Their length, if `n` is not given.
+        order: 2 gives arcs of parabolas instead of chords.
+        comm: Communicator of the mesh.
+    """
     positive(h=h, radius=radius)
     n = max(3, count(2 * np.pi * radius, h)) if n is None else n
     if n < 3:
@@ -67,9 +82,9 @@ def circle(
 
     def polygon() -> tuple[Floats, Integers]:
         t, i = 2 * np.pi * np.arange(n) / n, np.arange(n)
-        return radius * np.column_stack([np.cos(t), np.sin(t)]), np.column_stack([i, (i + 1) % n])
+        return np.column_stack([np.cos(t), np.sin(t)]), np.column_stack([i, (i + 1) % n])
 
-    return _build(polygon, comm, CellType.interval)
+    return built(polygon, lambda p: radius * _unit(p), CellType.interval, order=order, comm=comm)
 
 
 def sphere(
@@ -77,6 +92,7 @@ def sphere(
     *,
     refinements: int = 3,
     h: float | None = None,
+    order: int = 1,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Mesh[Any]:
     r"""The sphere around the origin, triangulated like an icosahedron, nodes on the sphere.
@@ -85,10 +101,12 @@ def sphere(
         radius: Its radius.
         refinements: $k$ gives $20 \cdot 4^k$ triangles.
         h: Longest edge, instead of `refinements`.
+        order: Degree of the cells; 2 curves them.
         comm: Communicator of the mesh.
     """
     positive(radius=radius)
-    return ellipsoid((radius, radius, radius), refinements=refinements, h=h, comm=comm)
+    axes = (radius, radius, radius)
+    return ellipsoid(axes, refinements=refinements, h=h, order=order, comm=comm)
 
 
 def ellipsoid(
@@ -96,23 +114,33 @@ def ellipsoid(
     *,
     refinements: int = 3,
     h: float | None = None,
+    order: int = 1,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Mesh[Any]:
-    """The ellipsoid around the origin: the sphere, stretched to three half axes."""
+    """The ellipsoid around the origin: the sphere, stretched to three half axes.
+
+    Args:
+        axes: Its half axes.
+        refinements: As for :func:`sphere`.
+        h: Longest edge on the sphere around it, instead of `refinements`.
+        order: Degree of the cells; 2 curves them.
+        comm: Communicator of the mesh.
+    """
     positive(axis=min(axes))
-    n = _frequency(max(axes), h, refinements)
-
-    def stretched() -> tuple[Floats, Integers]:
-        points, cells = _icosphere(n)
-        return points * np.asarray(axes), cells
-
-    return _build(stretched, comm)
+    n, scale = _frequency(max(axes), h, refinements), np.asarray(axes)
+    return built(lambda: _icosphere(n), lambda p: _unit(p) * scale, order=order, comm=comm)
 
 
 def torus(
-    R: float = 1.0, r: float = 0.5, *, h: float = 0.1, comm: MPI.Comm = MPI.COMM_WORLD
+    R: float = 1.0,
+    r: float = 0.5,
+    *,
+    h: float = 0.1,
+    order: int = 1,
+    structured: bool = True,
+    comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Mesh[Any]:
-    r"""The torus around the z axis, structured: $(\sqrt{x^2 + y^2} - R)^2 + z^2 = r^2$.
+    r"""The torus around the z axis: $(\sqrt{x^2 + y^2} - R)^2 + z^2 = r^2$.
 
     In isothermal coordinates, $\tan(\theta/2) = \sqrt{(R+r)/(R-r)} \tan(\psi/2)$, the torus is a
     flat rectangle, so a lattice of equilateral triangles there stays nearly equilateral on the
@@ -122,9 +150,21 @@ def torus(
         R: Radius of the centre line.
         r: Radius of the tube, below R.
         h: Edge length.
+        order: Degree of the cells; 2 curves them, with midside nodes on the torus.
+        structured: Whether to take that lattice, where six triangles meet at each node. If not,
+            Gmsh makes triangles of the same size everywhere.
         comm: Communicator of the mesh.
     """
     positive(h=h, r=r, difference_of_radii=R - r)
+    if not structured:
+        return shape(
+            "the torus",
+            lambda occ: occ.addTorus(0, 0, 0, R, r),
+            h=h,
+            order=order,
+            dim=2,
+            comm=comm,
+        )
     n = max(6, count(2 * np.pi * R, h))
     # Each row of the lattice is shifted by half a cell, so an even number of rows closes.
     rows = 2 * max(2, round(r / np.sqrt(R * R - r * r) * n / np.sqrt(3)))
@@ -132,9 +172,7 @@ def torus(
     def lattice() -> tuple[Floats, Integers]:
         i, j = (a.ravel() for a in np.meshgrid(np.arange(n), np.arange(rows), indexing="ij"))
         phi, psi = 2 * np.pi * (i + j / 2) / n, 2 * np.pi * j / rows
-        theta = 2 * np.arctan2(np.sqrt(R + r) * np.sin(psi / 2), np.sqrt(R - r) * np.cos(psi / 2))
-        rho = R + r * np.cos(theta)
-        points = np.column_stack([rho * np.cos(phi), rho * np.sin(phi), r * np.sin(theta)])
+        points = np.column_stack([np.cos(phi), np.sin(phi), np.cos(psi), np.sin(psi)])
 
         def at(i: Integers, j: Integers) -> Integers:
             # One turn around the tube moves a row by half its number of cells.
@@ -144,10 +182,19 @@ def torus(
         down = [at(i + 1, j), at(i + 1, j + 1), at(i, j + 1)]
         return points, np.concatenate([np.column_stack(up), np.column_stack(down)])
 
-    return _build(lattice, comm)
+    def onto(circles: Floats) -> Floats:
+        x, y, u, v = circles.T
+        phi, psi = np.arctan2(y, x), np.arctan2(v, u)
+        theta = 2 * np.arctan2(np.sqrt(R + r) * np.sin(psi / 2), np.sqrt(R - r) * np.cos(psi / 2))
+        rho = R + r * np.cos(theta)
+        return np.column_stack([rho * np.cos(phi), rho * np.sin(phi), r * np.sin(theta)])
+
+    return built(lattice, onto, order=order, comm=comm)
 
 
-def dumbbell(neck: float = 0.2, *, h: float = 0.1, comm: MPI.Comm = MPI.COMM_WORLD) -> Mesh[Any]:
+def dumbbell(
+    neck: float = 0.2, *, h: float = 0.1, order: int = 1, comm: MPI.Comm = MPI.COMM_WORLD
+) -> Mesh[Any]:
     r"""The dumbbell $(x, a y, a z)$ over the unit sphere, $a = (1 - b) x^2 + b$, $b$ = `neck`.
 
     Under mean curvature flow it pinches at t = 0.02644 for b = 0.2, and shrinks to a round point
@@ -156,83 +203,22 @@ def dumbbell(neck: float = 0.2, *, h: float = 0.1, comm: MPI.Comm = MPI.COMM_WOR
     Args:
         neck: Radius of the neck, up to 1.
         h: Longest edge on the sphere.
+        order: Degree of the cells; 2 curves them.
         comm: Communicator of the mesh.
     """
     positive(h=h, neck=neck)
 
-    def pinched() -> tuple[Floats, Integers]:
-        points, cells = _icosphere(_frequency(1.0, h, 0))
-        points[:, 1:] *= (1 - neck) * points[:, :1] ** 2 + neck
-        return points, cells
+    def pinched(points: Floats) -> Floats:
+        p = _unit(points)
+        p[:, 1:] *= (1 - neck) * p[:, :1] ** 2 + neck
+        return p
 
-    return _build(pinched, comm)
-
-
-def periodic_strip(
-    length: float = 1.0,
-    width: float = 1.0,
-    *,
-    h: float = 0.1,
-    cell: CellType = CellType.triangle,
-    comm: MPI.Comm = MPI.COMM_WORLD,
-) -> tuple[Mesh[Any], fem.Function[Any]]:
-    r"""The strip $[0, L) \times [0, W]$, periodic in x, and the coordinates (x, y) on it.
-
-    It is the side of a prism whose base is a regular polygon with circumference L: each cell is
-    flat and as large as in the plane, so a form on this mesh is the form on the periodic strip.
-
-    Args:
-        length: Period $L$.
-        width: Width $W$.
-        h: Edge length.
-        cell: Triangles or quadrilaterals.
-        comm: Communicator of the mesh.
-
-    Returns:
-        The mesh, a surface in space, and its flat coordinates: a discontinuous function of degree
-        1 with two components, where x does not jump back inside the last cell.
-    """
-    positive(h=h, length=length, width=width)
-    n, rows = max(3, count(length, h)), count(width, h)
-    step = length / n
-
-    def prism() -> tuple[Floats, Integers]:
-        i, j = (a.ravel() for a in np.meshgrid(np.arange(n), np.arange(rows + 1), indexing="ij"))
-        radius, angle = step / (2 * np.sin(np.pi / n)), 2 * np.pi * i / n
-        y = width * j / rows
-        points = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), y])
-        here = np.flatnonzero(j < rows)
-        right = (here + rows + 1) % len(points)
-        corners = np.column_stack([here, right, here + 1, right + 1])
-        if cell == CellType.triangle:
-            corners = corners[:, [0, 1, 3, 0, 3, 2]].reshape(-1, 3)
-        return points, corners
-
-    mesh = _build(prism, comm, cell)
-    flat = fem.functionspace(mesh, ("Discontinuous Lagrange", 1, (2,)))
-    dofs, at = flat.dofmap.list, flat.tabulate_dof_coordinates()
-    sides = n * np.mod(np.arctan2(at[:, 1], at[:, 0]), 2 * np.pi) / (2 * np.pi)
-    side = np.rint(sides)[dofs] % n
-    # In a cell across the seam, the corners at angle zero are at x = L.
-    side[(side == 0) & (side.max(axis=1, keepdims=True) == n - 1)] = n
-    coordinates = fem.Function(flat, name="coordinates")
-    values = coordinates.x.array.reshape(-1, 2)
-    values[dofs, 0], values[dofs, 1] = step * side, at[dofs, 2]
-    return mesh, coordinates
+    n = _frequency(1.0, h, 0)
+    return built(lambda: _icosphere(n), pinched, order=order, comm=comm)
 
 
-def _build(
-    make: Callable[[], tuple[Floats, Integers]],
-    comm: MPI.Comm,
-    cell: CellType = CellType.triangle,
-) -> Mesh[Any]:
-    """Mesh from the points and cells that rank 0 makes."""
-
-    def arrays() -> Arrays:
-        points, cells = make()
-        return Arrays(points, Block(cell.name, 1, cells))
-
-    return distribute(on_root(comm, arrays), comm).mesh
+def _unit(points: Floats) -> Floats:
+    return np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True))
 
 
 def _icosphere(n: int) -> tuple[Floats, Integers]:
@@ -252,7 +238,7 @@ def _icosphere(n: int) -> tuple[Floats, Integers]:
     # Weights of the great circle between two corners keep the edges nearly equal.
     weights = np.sin(np.arctan(2) / n * np.column_stack([n - i - j, i, j]))
     points = np.einsum("pk,fkx->fpx", weights, faces).reshape(-1, 3)
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    points = _unit(points)
 
     a, b = (i[i + j < n], j[i + j < n])
     up = np.column_stack([number[a, b], number[a + 1, b], number[a, b + 1]])

@@ -629,8 +629,8 @@ def test_what_a_file_does_not_hold_is_reported_on_every_rank(tmp):
         ("twice.geo", {}, "two physical groups"),
         ("surface.stl", {"dim": 3}, r"no cells of dimension 3, only of \[2\]"),
         ("surface.stl", {"parameters": {"a": 1.0}}, "only .geo files have parameters"),
-        ("surface.stl", {"order": 2}, "order needs h"),
-        ("tetra.vtu", {"h": 0.1}, "h remeshes surfaces"),
+        ("surface.stl", {"order": 3}, "1 or 2, not 3"),
+        ("tetra.vtu", {"h": 0.1}, "h remeshes flat triangles"),
         ("wedge.vtu", {}, "'wedge' are not supported"),
         ("mixed.vtu", {}, "several kinds"),
     ):
