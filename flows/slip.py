@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.forms import assembled
 from flows.matrix import Matrix
-from flows.surface import Surface, tangents
+from flows.surface import LUMPED, Surface, tangents
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from petsc4py import PETSc
 from ufl import dx, inner
 
 __all__ = ["Slip"]
+
+RULE = {"quadrature_degree": 4}
 
 type Floats = npt.NDArray[np.float64]
 
@@ -37,7 +39,8 @@ class Slip:
     the map from an equilateral triangle. Its square is convex and, unlike $Z$ itself, not invariant
     under conformal maps, which would gather all nodes of a sphere at one place. On curves
     $Z = |X_1|^2$. Vertices move in their tangent planes; the midside nodes of curved cells follow,
-    and keep only their normal distance to the middle of the edge. A boundary stays.
+    and keep only their normal distance to the middle of the edge. All bend with the surface, by the
+    derivative of its normals. A boundary stays.
 
     Args:
         surface: The surface, of degree 1 or 2.
@@ -67,7 +70,10 @@ class Slip:
         self._ksp.pc.setType("jacobi")
         self._ksp.setTolerances(rtol=1e-10, max_it=1000)
         self._start = surface.position.x.array.copy()
-        self._way = np.zeros_like(self._start)
+        self._way, self._bend = fem.Function(V), np.zeros_like(self._start)
+        q = ufl.TestFunction(surface.curvature.function_space)
+        turn = ufl.dot(ufl.dot(ufl.grad(surface.normal), self._way), self._way) * q
+        self._turn = fem.form(-turn / 2 * (LUMPED if surface.degree == 1 else dx(metadata=RULE)))
 
     def move(self, strength: float | None = None) -> float:
         """Slip from the present position, with the present normals, and move the mesh.
@@ -80,12 +86,13 @@ class Slip:
         """
         surface = self.surface
         self._start[:] = surface.position.x.array
-        self._way[:] = self._find().ravel()
+        self._way.x.array[:] = self._find().ravel()
         size = (surface.area / self._cells) ** (1 / self._tdim)
-        lengths = np.linalg.norm(self._way.reshape(-1, self._dim), axis=1)
+        lengths = np.linalg.norm(self._way.x.array.reshape(-1, self._dim), axis=1)
         longest = float(surface.mesh.comm.allreduce(lengths.max(initial=0.0), MPI.MAX)) / size
         limit = self.strength if strength is None else strength
-        self._way *= min(1.0, limit / max(longest, 1e-300))
+        self._way.x.array[:] *= min(1.0, limit / max(longest, 1e-300))
+        self._bend[:] = self._find_bend().ravel()
         self.cut(1.0)
         return float(min(longest, limit))
 
@@ -95,8 +102,9 @@ class Slip:
         Args:
             factor: The part; what is cut stays cut.
         """
-        self._way *= factor
-        self.surface.position.x.array[:] = self._start + self._way
+        self._way.x.array[:] *= factor
+        self._bend *= factor**2
+        self.surface.position.x.array[:] = self._start + self._way.x.array + self._bend
         self.surface.move()
 
     def undo(self) -> None:
@@ -116,6 +124,15 @@ class Slip:
         # Vertices are their own parents: the projection leaves them as they are.
         way -= (way * normal).sum(axis=1)[:, None] * normal
         return np.asarray(way * self._free)
+
+    def _find_bend(self) -> Floats:
+        r"""How far the surface bends away from the way T: $-\frac12 (T \cdot \nabla w\, T) w$."""
+        surface = self.surface
+        normal = surface.normal.x.array.reshape(-1, self._dim)
+        load = assembled(self._turn, surface.curvature.function_space)[:, None]
+        if surface.projection is None:
+            return np.asarray(load / surface.mass.x.array[:, None] * normal)
+        return np.asarray(surface.projection.solve(load) * normal)
 
     def _solve(self, normal: Floats) -> Floats:
         """Newton's step of the vertices in their tangent planes."""

@@ -28,6 +28,9 @@ type Target = bool | float | Callable[[float], float] | None
 ROUNDING = 1e-12
 """Relative size of the rise in energy that is taken for rounding."""
 
+LEAST = 0.05
+"""Smallest part of the usual slip that is tried."""
+
 ROUND = 1e-3
 """Distance of the reduced volume from 1 below which area and volume are one constraint."""
 
@@ -153,14 +156,14 @@ class WillmoreFlow(Flow):
         ramp = bool(np.any(np.abs(self._gaps(targets)) > 1e-8))
         self._known = None
         used = self._slip.move(self._slip.strength * self._limit)
-        for factor in (1.0, 0.2, 0.0):
+        for factor in (1.0, 0.0) if self._limit <= LEAST else (1.0, 0.2, 0.0):
             self._slip.cut(factor)
             used *= factor
             self._multipliers = multipliers
             report = self._attempt(t, tau, targets)
             if ramp or report.energy <= before * (1 + ROUNDING):
                 self._judge(report, ramp)
-                self._limit = min(1.0, max(2 * used / self._slip.strength, 0.05))
+                self._limit = min(1.0, max(2 * used / self._slip.strength, LEAST))
                 return report
         raise SolveFailed(f"the energy rises, {before:.10g} -> {report.energy:.10g}")
 
