@@ -133,7 +133,10 @@ class SurfaceDiffusionFlow(SurfaceFlow):
         space = self.surface.sign.function_space
         parts = assembled(self._cones, space, self._parts)
         owned = parts[: space.dofmap.index_map.size_local]
-        return float(self.mesh.comm.allreduce(float(owned.sum())))
+        sums = np.array([owned.sum(), np.abs(owned).sum()])
+        volume, size = self.mesh.comm.allreduce(sums)
+        self._rounding = 1e-15 * float(size)
+        return float(volume)
 
     @override
     def memory(self) -> dict[str, Any]:
@@ -158,15 +161,15 @@ class SurfaceDiffusionFlow(SurfaceFlow):
         """Add the displacement along the normals that the volume asks for."""
         X, gap = self.states[0].x.array, self._enclosed() - self._volume
         lift, slope = self._normal_lift()
-        while abs(gap) > 1e-15 * abs(self._volume):
+        while abs(gap) > self._rounding:
             step = gap / slope
             X -= step * lift
             last, gap = gap, self._enclosed() - self._volume
             if abs(gap) > 0.5 * abs(last):
-                break  # rounding, or no such displacement
+                break
             slope = (last - gap) / step
-        if abs(gap) > 1e-9 * abs(self._volume):
-            raise SolveFailed("no displacement along its normals gives the surface its volume")
+        if abs(gap) > 100 * self._rounding:
+            raise SolveFailed("no displacement along the normals gives the surface its volume")
 
     def _normal_lift(self) -> tuple[np.ndarray, float]:
         r"""The displacement $w$ of the free nodes, and the slope $\int |w|^2$ of the volume."""

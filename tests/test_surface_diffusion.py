@@ -145,8 +145,8 @@ def test_a_cuboid_becomes_round():
 
 def test_steps_are_of_first_order_in_time():
     energies = []
-    for steps in (4, 8, 16, 128):
-        flow = SurfaceDiffusionFlow(ellipsoid((1.5, 1, 1), refinements=2))
+    for steps in (2, 4, 8, 48):
+        flow = SurfaceDiffusionFlow(ellipsoid((1.5, 1, 1), refinements=1))
         energies.append(flows.evolve(flow, until=0.05, tau=0.05 / steps)["energy"][-1])
     errors = np.array(energies[:3]) - energies[3]
     assert abs(order([4, 2, 1], errors) - 1) < 0.2, errors
@@ -190,12 +190,12 @@ def test_a_stretched_mesh_is_solved_directly_until_it_is_better(blocks):
         return tries[-1][1]
 
     flow.solver._iterate = counted
-    history = flows.evolve(flow, tau=0.01, steps=40)
+    history = flows.evolve(flow, tau=0.01, steps=24)
     angles, converged = zip(*tries, strict=True)
     assert not converged[0]
     assert converged[-1]
     assert angles[1] > 1.5 * angles[0]  # between them, steps without a try
-    assert len(tries) < 40
+    assert len(tries) < 24
     assert np.all(np.diff(history["energy"]) < 0)
     assert abs(flow.surface.volume / volume - 1) < 1e-13
 
