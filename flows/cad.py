@@ -192,8 +192,8 @@ def _fill(
     model = gmsh.model
     with blaming(name):
         build(gmsh)
-        top = model.getDimension()
-        if not model.getEntities(top):
+        top = _dimension(model, meshed)
+        if top < 1:
             raise ValueError("it is empty or broken")
         dim = top if dim is None else dim
         if not max(1, top - 1) <= dim <= top:
@@ -208,6 +208,14 @@ def _fill(
             _straighten(model.mesh, dim)
         _select(model, dim, top)
         return _tidy(model, dim, gdim)
+
+
+def _dimension(model: Any, meshed: bool) -> int:
+    """The highest dimension of the geometry, or of the cells: a file may hold bodies without."""
+    entities = model.getEntities()
+    if meshed:
+        entities = [entity for entity in entities if len(model.mesh.getElementTypes(*entity))]
+    return max((dim for dim, _ in entities), default=-1)
 
 
 def _straighten(mesh: Any, dim: int) -> None:
