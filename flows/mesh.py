@@ -2,7 +2,8 @@ r"""Meshes: read from any file, or built.
 
 Everything here takes `comm` and returns a mesh that is distributed over it, with one layer of
 ghost cells, the same on any number of ranks. `h` is the length of an edge. Closed surfaces in
-space and closed curves in the plane look outward, as `orientation` promises.
+space and closed curves in the plane look outward, as `orientation` promises; surfaces with an edge
+are oriented alike everywhere. With `order=2` cells are curved: quadratic, all nodes on the shape.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,11 +73,15 @@ def read(
         path: The file.
         h: Edge length, the same everywhere. Without it a `.geo` file is meshed at the sizes that
             it states, a CAD body at 1/30 of its diagonal. A surface mesh with it is meshed anew
-            by Gmsh, which makes a good triangulation of any watertight STL.
+            by Gmsh, which makes a good triangulation of any watertight STL; edges sharper than 40
+            degrees and the boundary stay where they are, and so does the topology.
         dim: Dimension of the cells; the default is the highest that the file holds. For geometry,
             one less gives the boundary: `dim=2` is the closed surface of a solid.
         gdim: Dimension of space; the default drops trailing coordinates that vanish.
-        order: Degree of the geometry, 1 or 2, of meshes made by Gmsh.
+        order: Degree of the cells; the default is that of the file, or 1. With 2, the midside nodes
+            of geometry lie on it; those of a surface meshed anew lie on the old triangles; those
+            of a mesh of degree 1 taken as it is halve its straight edges, which changes nothing but
+            the degree. In simplices that would fold, edges stay straight.
         parameters: New values for names that a `.geo` file declares by `DefineConstant`.
         comm: Communicator of the mesh.
 
@@ -85,7 +90,8 @@ def read(
 
     Raises:
         OSError: On every rank, if there is no such file.
-        ValueError: On every rank, if the file does not hold what is asked for.
+        ValueError: On every rank, if the file does not hold what is asked for, or cannot be
+            meshed, for example because `h` is too large for a thin part of it.
     """
     return read_data(
         path, h=h, dim=dim, gdim=gdim, order=order, parameters=parameters, comm=comm
@@ -108,7 +114,7 @@ def read_data(
         `mesh`, `cell_tags`, `facet_tags`, `physical_groups`, ... as DOLFINx names them. Tags are
         the physical groups of `.geo` and `.msh` files (cells in none of them form the group
         "rest"), the first array of integers on the cells of `.vtu` and `.vtk` files, and the
-        `MeshTags` of `.xdmf` files (cells without a tag get 0).
+        `MeshTags` of `.xdmf` files (cells without a tag get 0). A surface meshed anew has none.
     """
     path, suffix = Path(path), Path(path).suffix.lower()
     if suffix not in _FORMATS:
