@@ -4,6 +4,7 @@ import io
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from re import search
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -32,6 +33,7 @@ __all__ = ["Arrays", "Block", "clean", "distribute", "flat", "load", "merged"]
 DIMENSION = {"interval": 1, "triangle": 2, "quadrilateral": 2, "tetrahedron": 3, "hexahedron": 3}
 CORNERS = {"interval": 2, "triangle": 3, "quadrilateral": 4, "tetrahedron": 4, "hexahedron": 8}
 SURFACES = {".stl", ".obj", ".ply"}
+VTK = {".vtk", ".vtp", ".vtu"}
 
 # Cell and degree by the name in meshio.
 _MESHIO = {
@@ -45,6 +47,15 @@ _MESHIO = {
     "tetra10": ("tetrahedron", 2),
     "hexahedron": ("hexahedron", 1),
     "hexahedron27": ("hexahedron", 2),
+}
+
+# Cells of any degree by the same.
+_LAGRANGE = {
+    "VTK_LAGRANGE_CURVE": "interval",
+    "VTK_LAGRANGE_TRIANGLE": "triangle",
+    "VTK_LAGRANGE_QUADRILATERAL": "quadrilateral",
+    "VTK_LAGRANGE_TETRAHEDRON": "tetrahedron",
+    "VTK_LAGRANGE_HEXAHEDRON": "hexahedron",
 }
 
 # The nodes of a cell as seen from the other side.
@@ -243,14 +254,30 @@ def triangles(block: Block) -> Block:
     return Block("triangle", 1, block.nodes[:, [0, 1, 3, 0, 3, 2]].reshape(-1, 3), values)
 
 
-def _load_meshio(path: Path) -> tuple[npt.NDArray[np.float64], list[Block]]:
+def _meshio(path: Path) -> Any:
     try:
         import meshio
     except ImportError as error:
         raise ImportError(
             f"{path.suffix} files need meshio: pip install 'gradient-flows[mesh]'"
         ) from error
-    mesh = meshio.read(path)
+    try:
+        return meshio.read(path)
+    except (Exception, SystemExit):
+        # meshio knows neither polygons nor the newer versions of these formats, such as that of
+        # DOLFINx; VTK itself does.
+        with path.open("rb") as file:
+            if path.suffix.lower() not in VTK or not search(
+                rb"VTKFile|# vtk DataF", file.read(200)
+            ):
+                raise
+    import pyvista
+
+    return pyvista.to_meshio(pyvista.read(path))
+
+
+def _load_meshio(path: Path) -> tuple[npt.NDArray[np.float64], list[Block]]:
+    mesh = _meshio(path)
     kept = [i for i, block in enumerate(mesh.cells) if block.type != "vertex"]
     values: dict[int, Any] = {}
     for data in mesh.cell_data.values():
@@ -260,9 +287,12 @@ def _load_meshio(path: Path) -> tuple[npt.NDArray[np.float64], list[Block]]:
     blocks = []
     for i in kept:
         kind, nodes = mesh.cells[i].type, np.asarray(mesh.cells[i].data, dtype=np.int64)
-        if kind not in _MESHIO:
+        if kind in _LAGRANGE and nodes.shape[1] in (known := degrees(_LAGRANGE[kind])):
+            cell, degree = _LAGRANGE[kind], known[nodes.shape[1]]
+        elif kind in _MESHIO:
+            cell, degree = _MESHIO[kind]
+        else:
             raise ValueError(f"cells of the kind {kind!r} are not supported")
-        cell, degree = _MESHIO[kind]
         order = cpp.io.perm_vtk(getattr(CellType, cell), nodes.shape[1])
         blocks.append(Block(cell, degree, nodes[:, order], values.get(i)))
     points = np.asarray(mesh.points, dtype=np.float64)

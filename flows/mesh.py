@@ -12,7 +12,17 @@ from typing import Any
 
 from flows import cad
 from flows.curved import of_order
-from flows.formats import SURFACES, Arrays, clean, count, distribute, load, one_or_two, positive
+from flows.formats import (
+    SURFACES,
+    VTK,
+    Arrays,
+    clean,
+    count,
+    distribute,
+    load,
+    one_or_two,
+    positive,
+)
 from flows.open_shapes import hemisphere, periodic_strip, tube
 from flows.orientation import closed, orientation
 from flows.ranks import on_root
@@ -47,7 +57,7 @@ __all__ = [
     "tube",
 ]
 
-_FORMATS = cad.GEOMETRY | SURFACES | {".msh", ".vtu", ".vtk", ".xdmf"}
+_FORMATS = cad.GEOMETRY | SURFACES | VTK | {".msh", ".xdmf"}
 
 type Floats = npt.NDArray[np.float64]
 type Integers = npt.NDArray[np.int64]
@@ -66,7 +76,8 @@ def read(
     r"""Read a mesh from any file.
 
     * `.geo`, `.step`, `.stp`, `.brep`: geometry, meshed on the fly by Gmsh;
-    * `.msh` through Gmsh, `.xdmf` through DOLFINx, `.stl .obj .ply .vtu .vtk` through meshio.
+    * `.msh` through Gmsh, `.xdmf` through DOLFINx, `.stl .obj .ply .vtk .vtp .vtu` through meshio,
+      or PyVista where that does not know a version of VTK, such as the one of DOLFINx.
       Duplicate points of surfaces are merged, unused points dropped.
 
     Args:
@@ -113,8 +124,8 @@ def read_data(
     Returns:
         `mesh`, `cell_tags`, `facet_tags`, `physical_groups`, ... as DOLFINx names them. Tags are
         the physical groups of `.geo` and `.msh` files (cells in none of them form the group
-        "rest"), the first array of integers on the cells of `.vtu` and `.vtk` files, and the
-        `MeshTags` of `.xdmf` files (cells without a tag get 0). A surface meshed anew has none.
+        "rest"), the first array of integers on the cells of `.vtk`, `.vtp` and `.vtu` files, and
+        the `MeshTags` of `.xdmf` files (cells without a tag get 0). A surface meshed anew has none.
     """
     path, suffix = Path(path), Path(path).suffix.lower()
     if suffix not in _FORMATS:
