@@ -17,6 +17,7 @@ from flows.slip import Slip
 from flows.solver import SolveFailed
 from flows.surface import LUMPED, Surface
 from flows.tangential import Free, Tangential
+from flows.watched import Remesh, Watched
 
 import numpy as np
 import ufl
@@ -61,7 +62,7 @@ class NormalL2(Metric):
         raise ValueError("NormalL2 cannot be added to another metric: tangential rates are free.")
 
 
-class SurfaceFlow(GradientFlow):
+class SurfaceFlow(Watched, GradientFlow):
     r"""The flow of the area of a surface, by minimizing movements of its immersion.
 
     $$ X_{k+1} = \operatorname*{argmin}_X\; \tfrac12 \int_{\Gamma_k} |\nabla X|^2
@@ -76,6 +77,7 @@ class SurfaceFlow(GradientFlow):
         edges: Where the boundary may go, ``FixedEdge`` and ``PlaneEdge``.
         tangential: How nodes move along the surface, see :mod:`flows.tangential`.
         constraints: Functionals to keep, such as ``flows.Volume()``.
+        remesh: When to mesh the surface anew; never by default.
         petsc_options: Options of the solver, without prefix.
         name: Name of the flow, and prefix of its PETSc options.
     """
@@ -90,9 +92,12 @@ class SurfaceFlow(GradientFlow):
         edges: Edge | Sequence[Edge] = (),
         tangential: Tangential = FREE,
         constraints: Sequence[Constraint] = (),
+        remesh: Remesh | None = None,
         petsc_options: Mapping[str, Any] | None = None,
         name: str = "surface",
     ) -> None:
+        self.remeshing = remesh
+        self.power = 2 if metric is NormalL2 else 4
         edges = [edges] if isinstance(edges, Edge) else list(edges)
         self.surface = Surface(mesh, open=bool(edges))
         if self.surface.degree != 1:
@@ -152,10 +157,18 @@ class SurfaceFlow(GradientFlow):
     def _judge_lag(self) -> None:
         """The multigrid of an earlier surface serves as long as it serves well."""
         iterations = int(self.solver.ksp.getIterationNumber())
-        if not self._fresh:
-            self._fresh = iterations
-        elif iterations > 1.2 * self._fresh + 1:
+        # Factors do not say by their iterations that they are those of another surface.
+        if self.solver.ksp.getType() == "preonly" or (
+            self._fresh and iterations > 1.2 * self._fresh + 1
+        ):
             self.forget()
+        elif not self._fresh:
+            self._fresh = iterations
+
+    @override
+    def _recover(self) -> None:
+        super()._recover()
+        self.forget()  # a smaller step wants another preconditioner
 
     @override
     def forget(self) -> None:

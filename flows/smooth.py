@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, override
 
-from flows.flow import Flow, StepReport
+from flows.flow import StepReport
 from flows.forms import assembled, integrate
 from flows.matrix import Matrix
 from flows.options import Options
 from flows.scheme import BDF2, Stencil
 from flows.solver import SolveFailed
 from flows.surface import Surface
+from flows.watched import Watched
 
 import dolfinx
 import numpy as np
@@ -42,7 +43,7 @@ PIECES = {
 type Floats = npt.NDArray[np.float64]
 
 
-class SmoothFlow(Flow):
+class SmoothFlow(Watched):
     r"""Mean curvature flow of a smooth closed surface or plane curve of degree 2.
 
     $$ V = -H $$
