@@ -4,9 +4,9 @@
 
 Exact energies are 4 pi^2 and 8 pi; those of vesicles, E / 8 pi by reduced volume, come from an
 axisymmetric minimisation with 16 Fourier coefficients. Each line: nodes, steps, error of the
-energy, its largest rise in the last
-ten steps (before them vesicles are still on the way to their volume), the largest defect of the certificate, the smallest angle of the cells,
-seconds of processor time for a step.
+energy, its largest rise in the last ten steps (before them vesicles are on the way to their
+volume), the largest defect of the certificate, the smallest angle of the cells, seconds of
+processor time for a step.
 """
 
 import flows  # isort: split
