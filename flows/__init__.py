@@ -33,7 +33,7 @@ from flows.constraint import MeanValue, Volume
 from flows.control import Adaptive, Fixed, Relax
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
-from flows.flow import StepFailed, StepReport
+from flows.flow import Event, StepFailed, StepReport
 from flows.metric import KL, L2, Dissipation, FisherRao, HMinus1, Onsager, Wasserstein
 from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
@@ -41,6 +41,7 @@ from flows.picture import animate, curves, plot, snapshot
 from flows.reactions import Reaction
 from flows.recorder import Recorder, reaction
 from flows.scheme import AVF, BDF2, JKO, ImplicitEuler, MinimizingMovement
+from flows.watched import Remesh
 from flows.weak import WeakFlow
 from flows.writer import Writer
 
@@ -55,6 +56,7 @@ __all__ = [
     "Adaptive",
     "Checkpoint",
     "Dissipation",
+    "Event",
     "Finished",
     "FisherRao",
     "Fixed",
@@ -74,6 +76,7 @@ __all__ = [
     "Reaction",
     "Recorder",
     "Relax",
+    "Remesh",
     "StepFailed",
     "StepReport",
     "Stop",

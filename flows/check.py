@@ -13,6 +13,8 @@ from flows.functional import variation
 from flows.mobility import edge_weights
 from flows.movement import GradientFlow
 from flows.nodal import NodalSolver
+from flows.solver import Solver
+from flows.watched import Watched
 
 import numpy as np
 from dolfinx import fem
@@ -83,6 +85,8 @@ def _wave(f: fem.Function, k: int) -> np.ndarray:
 
 def _symmetric(flow: Flow) -> Iterator[Finding]:
     solver = flow.solver
+    if not isinstance(solver, Solver):
+        return  # steps of their own: no one matrix stands for them
     if isinstance(flow, GradientFlow) and not flow._step.drift:
         step = flow._step
         if not step.conservative or solver.coordinates or isinstance(solver, NodalSolver):
@@ -175,7 +179,7 @@ def _delaunay(flow: Flow) -> Iterator[Finding]:
 
 
 def _encloses(flow: Flow) -> Iterator[Finding]:
-    if isinstance(flow, SurfaceFlow):
+    if isinstance(flow, Watched) and flow.surface.closed:
         volume = flow.surface.volume
         yield Finding(volume > 0, f"the surface is closed and oriented, and encloses {volume:.6g}")
 

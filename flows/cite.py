@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from sys import modules
 from typing import Any
 
-from flows import catalogue, saddle
+from flows import catalogue
 from flows.flow import Flow
 from flows.metric import Metric
 
@@ -56,7 +57,8 @@ def _cited(flow: Flow) -> Iterator[str]:
     for part in _parts(flow):
         for keys in _CITED.findall(part.__doc__ or ""):
             yield from re.split(r"\s*,\s*", keys)
-    pc = flow.solver.ksp.pc
+    solver = flow.solver
+    pc = getattr(solver, "outer", solver.ksp).pc
     if pc.type in ("lu", "cholesky") and pc.getFactorSolverType() == "mumps":
         yield "amestoy2001"
 
@@ -70,8 +72,9 @@ def _parts(flow: Flow) -> Iterator[Any]:
     yield from type(flow).__mro__
     if flow.name in catalogue.__all__:
         yield getattr(catalogue, flow.name)
-    if isinstance(flow.solver.preconditioner, saddle.Elimination):
-        yield saddle
+    for part in (flow.solver, getattr(flow.solver, "preconditioner", None)):
+        if part is not None:
+            yield modules[type(part).__module__]
 
 
 def _summands(metric: Any) -> Iterator[Metric]:

@@ -156,6 +156,8 @@ class SurfaceFlow(Watched, GradientFlow):
 
     def _judge_lag(self) -> None:
         """The multigrid of an earlier surface serves as long as it serves well."""
+        if "snes_lag_preconditioner" not in self.solver.options or self.solver.factored:
+            return
         iterations = int(self.solver.ksp.getIterationNumber())
         # Factors do not say by their iterations that they are those of another surface.
         if self.solver.ksp.getType() == "preonly" or (

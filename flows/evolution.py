@@ -177,7 +177,9 @@ def evolve(
             it; its ``history``, the state and all files are complete up to the last good step.
     """
     if tau is None:
-        raise ValueError("evolve needs a time step: tau=NUMBER, Fixed(...) or Adaptive(...).")
+        raise ValueError(
+            "evolve needs a time step: tau=NUMBER, Fixed(...), Adaptive(...) or Relax(...)."
+        )
     control = as_control(tau)
     if until is None and steps is None:
         raise ValueError("evolve needs an end: until=TIME, steps=NUMBER, or both.")

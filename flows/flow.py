@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.solver import SolveFailed, Solver, conditions_by_space
+from flows.solver import SolveFailed, conditions_by_space
 
 import numpy as np
 from dolfinx import fem
@@ -106,7 +106,7 @@ class Flow(ABC):
         self.time = 0.0 if time is None else float(time.value)
         self._set_time(self.time)
         self.built = self.mesh.geometry.x.copy()
-        self.solver: Solver
+        self.solver: Any
 
     # -- what a flow must say ------------------------------------------------------------------
     @abstractmethod

@@ -100,12 +100,14 @@ def preset(
     dim, alone = mesh.topology.dim, mesh.comm.size == 1
     if not definite:
         return direct(symmetric=symmetric)
-    if dim == 1 or size < (3e5 if linear and not moving and dim == 2 else 5e3):
+    plane = linear and not moving and dim == 2
+    if dim == 1 or size < (3e5 if plane else 1e4 if moving else 5e3):
         return nested_dissection() if alone else direct(symmetric=True)
     if moving:
         # Conjugate gradients lower the energy of a linear step in each iteration: its certificate
         # needs no more. Multigrid is kept until it is told to forget.
         lagged = KRYLOV | {"ksp_rtol": 1e-8 if linear else 1e-3, "snes_lag_preconditioner": -2}
+        lagged["ksp_max_it"] = 200  # beyond that factors are as fast
         # Pressure makes the rotations of a round surface free, and others a little indefinite.
         return lagged | ({"ksp_type": "minres"} if kept else {})
     return KRYLOV | {"ksp_rtol": 1e-10 if linear else 1e-3}

@@ -16,6 +16,7 @@ EXTRAS = {
     "imageio": "plot",
     "matplotlib": "plot",
     "meshio": "mesh",
+    "mmgpy": "mesh",
     "pyvista": "plot",
 }
 """Which extra of the package brings a module."""

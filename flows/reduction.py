@@ -58,14 +58,14 @@ class NormalNewton:
         self._b, self._x = (self._normals.createVecRight() for _ in range(2))
         self._work = self._normals.createVecLeft()
         self.options = Options(prefix, direct(symmetric=True), options)
-        self._ksp = PETSc.KSP().create(comm)
-        self._ksp.setOptionsPrefix(prefix)
+        self.ksp = PETSc.KSP().create(comm)
+        self.ksp.setOptionsPrefix(prefix)
         with self.options():
-            self._ksp.setFromOptions()
+            self.ksp.setFromOptions()
 
     def forget(self) -> None:
         """Drop the factorisation and its analysis."""
-        self._ksp.reset()
+        self.ksp.reset()
 
     def solve(self, targets: Sequence[float | None]) -> int:
         """Find the stationary point near the present position and dual variable.
@@ -138,9 +138,9 @@ class NormalNewton:
         for k, block in enumerate(blocks):
             self._work.array[k * n : (k + 1) * n] = block[:n]
         self._normals.multTranspose(self._work, self._b)
-        self._ksp.solve(self._b, self._x)
-        if self._ksp.getConvergedReason() < 0:
-            raise SolveFailed(f"the linear solve failed ({self._ksp.getConvergedReason()})")
+        self.ksp.solve(self._b, self._x)
+        if self.ksp.getConvergedReason() < 0:
+            raise SolveFailed(f"the linear solve failed ({self.ksp.getConvergedReason()})")
         return np.array(self._b.array_r)
 
     def _factor(self) -> None:
@@ -149,9 +149,9 @@ class NormalNewton:
         self._full.assemble()
         self._reduced = self._full.ptap(self._normals, result=self._reduced)
         self._reduced.setOption(PETSc.Mat.Option.SYMMETRIC, True)
-        self._ksp.setOperators(self._reduced)
+        self.ksp.setOperators(self._reduced)
         with self.options():
-            self._ksp.setUp()
+            self.ksp.setUp()
 
     def _take_normals(self) -> None:
         n = self._nodes

@@ -51,6 +51,8 @@ class Watch:
         parts = self.parts(t)
         self._start = [part.size for part in parts]
         self._least = [abs(part.curvature) for part in parts]
+        self._last, self._fall = list(self._least), [0.0] * self.count
+        self._looked = t
         self._levels: list[list[tuple[float, float]]] = [[] for _ in parts]
         self._angle, self._warned, self._born = min(part.angle for part in parts), False, t
         if before is not None:
@@ -62,6 +64,7 @@ class Watch:
         for c, part in enumerate(self.seen):
             twin = int(np.argmin(np.abs(known - math.log(part.size))))
             self._start[c], self._least[c] = before._start[twin], before._least[twin]
+            self._fall[c] = before._fall[twin]
             self._levels[c] = list(before._levels[twin])
 
     # -- what there is to see ------------------------------------------------------------------
@@ -72,7 +75,7 @@ class Watch:
         return self.seen
 
     def left(self, t: float, growth: float = 0.0) -> float:
-        """Time left for the part that ends first: as a sphere if it is round, a neck or a tip.
+        r"""Time left for the part that ends first: as $1/H^p$ falls at the peak, or for the whole.
 
         Args:
             t: The time.
@@ -81,11 +84,22 @@ class Watch:
         times = [math.inf]
         for c, part in enumerate(self.parts(t)):
             if self.growth(c) >= growth:
-                law = 1.0 if part.round and self._dim == 2 else 2.0
-                # A tip curves more slowly than a neck, and has more time.
-                rate = self._rate(c, 0.7) or law
-                times.append(1 / rate / max(abs(part.curvature), 1e-300) ** self.power)
+                rate, square = self._fall_rate(c, t), part.curvature**2
+                if rate < 0.3:
+                    # No neck: a tip, a sharp edge that melts, or a body that shrinks as a whole.
+                    rate, square = 1.0 if part.round and self._dim == 2 else 2.0, part.bend
+                # A hole closes at up to four times the rate of a sphere.
+                times.append(max(square, 1e-300) ** (-self.power / 2) / min(rate, 4.0))
         return min(times)
+
+    def _fall_rate(self, c: int, t: float) -> float:
+        r"""The rate at which $1/H^p$ has fallen since the last look."""
+        if t <= self._looked:
+            return self._fall[c]
+        k, last = abs(self.seen[c].curvature), self._last[c]
+        if min(k, last) <= 0:
+            return 0.0
+        return float((last**-self.power - k**-self.power) / (t - self._looked))
 
     def growth(self, c: int) -> float:
         """Largest curvature of a part over the least that it was in the run."""
@@ -94,7 +108,12 @@ class Watch:
     def look(self, t: float) -> tuple[list[Event], list[int]]:
         """Events at time ``t``, and the labels of the parts that are gone; collective."""
         events, gone = [], []
-        for c, part in enumerate(self.parts(t)):
+        parts = self.parts(t)
+        if t > self._looked:
+            self._fall = [self._fall_rate(c, t) for c in range(self.count)]
+            self._last = [abs(part.curvature) for part in parts]
+            self._looked = t
+        for c, part in enumerate(parts):
             self._remember(c, t, abs(part.curvature))
             if self._vanishes(c, part, t):
                 gone.append(c)
@@ -222,6 +241,9 @@ class Watch:
         return {
             "start": list(self._start),
             "least": list(self._least),
+            "last": list(self._last),
+            "fall": list(self._fall),
+            "looked": self._looked,
             "levels": [x for c, marks in enumerate(self._levels) for m in marks for x in (c, *m)],
             "angle": self._angle,
             "warned": float(self._warned),
@@ -232,6 +254,8 @@ class Watch:
         """Continue from what :meth:`memory` returned."""
         self._time = math.nan
         self._start, self._least = list(memory["start"]), list(memory["least"])
+        self._last, self._fall = list(memory["last"]), list(memory["fall"])
+        self._looked = float(memory["looked"])
         self._levels = [[] for _ in range(self.count)]
         for c, t, k in np.reshape(memory["levels"], (-1, 3)).tolist():
             self._levels[int(c)].append((t, k))

@@ -96,7 +96,7 @@ class SmoothFlow(Watched):
         self._past = (fem.Function(V), fem.Function(U))
         self._past_tau = 0.0
         self._scheme = BDF2()
-        self._solver = _Heat(self._shape, Options(f"{name}_", CG, {}, petsc_options or {}))
+        self.solver = _Heat(self._shape, Options(f"{name}_", CG, {}, petsc_options or {}))
         self._projection, self._known = projection, np.zeros(0)
         self._old = fem.Function(V)
         change = self._x - self._old
@@ -214,7 +214,7 @@ class SmoothFlow(Watched):
         )
         self._x.x.array[:] = extrapolated[0]
         self.surface.move()
-        iterations = self._solver.solve(tau / stencil.alpha, base[1], extrapolated[1])
+        iterations = int(self.solver.solve(tau / stencil.alpha, base[1], extrapolated[1]))
         shape = self._rows(self._shape)
         velocity = -shape[:, -1:] * shape[:, :-1]
         self._x.x.array[:] = base[0] + tau / stencil.alpha * velocity.ravel()
@@ -281,12 +281,12 @@ class _Heat:
         A = self._matrix.petsc
         A.setOption(PETSc.Mat.Option.SPD, True)
         self._right, self._left = A.createVecs()
-        self._ksp = PETSc.KSP().create(mesh.comm)
-        self._ksp.setOptionsPrefix(options.prefix)
-        self._ksp.setInitialGuessNonzero(True)
-        self._ksp.setOperators(A)
+        self.ksp = PETSc.KSP().create(mesh.comm)
+        self.ksp.setOptionsPrefix(options.prefix)
+        self.ksp.setInitialGuessNonzero(True)
+        self.ksp.setOperators(A)
         with options():
-            self._ksp.setFromOptions()
+            self.ksp.setFromOptions()
 
     def solve(self, tau: float, base: Floats, guess: Floats) -> int:
         r"""Solve on the present surface; returns the iterations of the slowest component.
@@ -300,7 +300,7 @@ class _Heat:
         self._inverse.value = 1 / tau
         self._base.x.array[:], u.x.array[:] = base, guess
         self._matrix.assemble()
-        self._ksp.setOperators(self._matrix.petsc)
+        self.ksp.setOperators(self._matrix.petsc)
         width = u.function_space.dofmap.bs
         load = assembled(self._load, u.function_space, self._b).reshape(-1, width)
         values, iterations = u.x.array.reshape(-1, width), 0
@@ -308,10 +308,10 @@ class _Heat:
         for k in range(width):
             self._right.array[:], self._left.array[:] = values[:n, k], load[:n, k]
             with self._options():
-                self._ksp.solve(self._left, self._right)
-            if self._ksp.getConvergedReason() < 0:
+                self.ksp.solve(self._left, self._right)
+            if self.ksp.getConvergedReason() < 0:
                 raise SolveFailed("the linear solver does not converge")
             values[:n, k] = self._right.array_r
-            iterations = max(iterations, int(self._ksp.getIterationNumber()))
+            iterations = max(iterations, int(self.ksp.getIterationNumber()))
         u.x.scatter_forward()
         return iterations

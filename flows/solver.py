@@ -66,6 +66,8 @@ class Solver:
     """
 
     kept: Kept | None = None
+    factored = 0
+    """Solves for which factors stand in for iterations that have failed."""
     _rounding = 0.0
 
     def __init__(
@@ -219,7 +221,7 @@ class Solver:
         A.assemble()
         if self.coordinates:
             A.diagonalScale(None, self._slopes(x))
-        if self._open:
+        if self._open and not self.factored:
             self._choose_preconditioner(A)
 
     def _slopes(self, x: PETSc.Vec) -> PETSc.Vec:
@@ -257,8 +259,25 @@ class Solver:
             entry.forget()
         # Multigrid keeps its interpolation, block solvers their scales: all of it is memory.
         self.ksp.reset()
+        self._try_iterations()
         if self.preconditioner is not None:
             self.preconditioner.forget()
+
+    def _factor(self) -> bool:
+        """Let factors stand in for iterations; returns whether that is new."""
+        if not self._open or self.factored or self.ksp.getType() == "preonly":
+            return False
+        self.factored, self._iterations = 10, self.ksp.getType()
+        self.ksp.setType("preonly")
+        self.ksp.pc.setType("cholesky")
+        self.ksp.pc.setFactorSolverType("mumps")
+        return True
+
+    def _try_iterations(self) -> None:
+        """Go back from factors to iterations."""
+        if self.factored:
+            self.factored = 0
+            self.ksp.setType(self._iterations)
 
     def solve(self) -> int:
         """Solve from the present values of the fields.
@@ -270,6 +289,11 @@ class Solver:
             SolveFailed: on every rank, with PETSc's reason; the fields hold the last iterate.
         """
         self._collect(self.x)
+        if self.factored == 1:
+            self._try_iterations()
+        if self.factored:
+            self.factored -= 1
+            self.ksp.reset()  # the factors of another surface
         if self.moving:
             for entry in self._entries:
                 entry.forget()
@@ -300,6 +324,9 @@ class Solver:
         if reason < 0:
             inner = self.ksp.getConvergedReason()
             self.forget()
+            if inner < 0 and self.moving and self._factor():
+                self._collect(self.x)
+                return self._newton()
             raise SolveFailed(
                 f"{_SNES_REASONS.get(reason, reason)} after {self.snes.getIterationNumber()} "
                 f"Newton iterations (linear solver: {_KSP_REASONS.get(inner, inner)})"

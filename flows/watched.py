@@ -71,14 +71,15 @@ class Watched(Flow):
 
     @override
     def limit(self, tolerance: float) -> float:
-        r"""A small part of the time that a neck as curved as the surface has left.
+        r"""A small part of the time left.
 
-        $$ \tau \le 5\, \text{tolerance} / \max H^2 $$
+        $$ \tau \le 10\, \text{tolerance}\; (T - t), \qquad T - t \approx \frac{1}{c H^2} $$
 
-        (twice that where a part is round, more at tips). Linear steps of this size reach the
-        singularity late by a factor of $1 + 7.5\, \text{tolerance}$. Where the volume is kept, or
-        time scales like the fourth power of length, smooth surfaces do not end, and the limit waits
-        until the curvature grows.
+        with the largest $H^2$ and the observed $c$ where the curvature grows as that of a neck
+        does, and else with the mean of $H^2$ and the $c = 1$ of a sphere or 2 of a cylinder. Linear
+        steps of this size reach the singularity late by a factor of $1 + 7.5\, \text{tolerance}$.
+        Where the volume is kept, or time scales like the fourth power of length, smooth surfaces do
+        not end, and the limit waits until the curvature has grown.
         """
         free = self.power == 2 and not getattr(self, "_constraints", ())
         part = math.pow(10 * tolerance, 1 / self.order)

@@ -181,7 +181,8 @@ class _Pvd:
 
     def write(self, t: float) -> None:
         self.output.update()
-        stem = f"{self.path.stem}_{len(self.frames):06d}"
+        # DOLFINx names the frames by what stands before the first dot.
+        stem = f"{self.path.stem.replace('.', '_')}_{len(self.frames):06d}"
         with io.VTKFile(self.comm, self.folder / f"{stem}.pvd", "w") as file:
             file.write_function(self.output.functions, t)
         del file  # it would write its index once more

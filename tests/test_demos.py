@@ -144,3 +144,44 @@ def test_langevin(run):
     assert demo["p"].sum() == pytest.approx(1, abs=1e-12)
     # The places that this rank alone would have found, to the last bit.
     assert np.array_equal(np.hstack([demo["block"](k) for k in range(20)]), demo["places"])
+
+
+def test_clifford_torus(run):
+    demo = run("clifford_torus", h=0.4, until=1)
+    assert 0 < demo["error"] < 1.5e-3
+    assert demo["rise"] < 0
+    assert demo["worst"] <= 1e-10
+
+
+def test_red_blood_cell(run):
+    demo = run("red_blood_cell", refinements=2, until=0.1)
+    for name, tolerance in {"E / 8 pi": 2e-3, "radius": 3e-3, "thickness": 5e-3}.items():
+        assert demo["measured"][name] == pytest.approx(demo["exact"][name], abs=tolerance)
+    assert max(map(abs, demo["drift"].values())) < 1e-12
+    assert demo["rise"] <= 1e-12 * 50
+
+
+def test_curve_shortening(run):
+    demo = run("curve_shortening", n=120, turns=1)
+    assert demo["rate"] == pytest.approx(-2 * np.pi, rel=0.02)
+    assert demo["roundness"][-1] < 1.01
+
+
+def test_catenoid(run):
+    demo = run("catenoid", h=0.2)
+    assert max(map(abs, demo["error"].values())) < 5e-3
+    assert demo["ends"]["far"] < 2
+
+
+def test_dumbbell(run):
+    demo = run("dumbbell", neck=0.3, h=0.2, until=0.01)
+    assert max(demo["rise"].values()) <= 1e-12 * 50
+    assert demo["drift"] < 1e-12
+    assert demo["ends"]["surface diffusion"] > demo["ball"]
+
+
+def test_scan(run):
+    demo = run("scan", h=0.3, until=0.01)
+    assert demo["worst"] <= 1e-12 * demo["area"][0]
+    assert demo["fall"].min() > 0
+    assert demo["volume"][-1] < demo["volume"][0]
