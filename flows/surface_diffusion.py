@@ -17,6 +17,7 @@ from flows.scheme import Stencil
 from flows.solver import SolveFailed, Solver
 from flows.surface import LUMPED, Surface
 from flows.surface_saddle import SurfaceSaddle
+from flows.watched import Remesh
 
 import numpy as np
 import ufl
@@ -82,6 +83,7 @@ class SurfaceDiffusionFlow(SurfaceFlow):
     Args:
         mesh: A surface of flat triangles, or a polygon; closed, unless ``edges`` are given.
         edges: Where the boundary may go, ``FixedEdge`` and ``PlaneEdge``; no material crosses it.
+        remesh: When to mesh the surface anew; never by default.
         petsc_options: Options of the solver, without prefix.
         name: Name of the flow, and prefix of its PETSc options.
 
@@ -94,10 +96,18 @@ class SurfaceDiffusionFlow(SurfaceFlow):
         mesh: Any,
         *,
         edges: Edge | Sequence[Edge] = (),
+        remesh: Remesh | None = None,
         petsc_options: Mapping[str, Any] | None = None,
         name: str = "surface_diffusion",
     ) -> None:
-        super().__init__(mesh, NormalHMinus1, edges=edges, petsc_options=petsc_options, name=name)
+        super().__init__(
+            mesh,
+            NormalHMinus1,
+            edges=edges,
+            remesh=remesh,
+            petsc_options=petsc_options,
+            name=name,
+        )
         self._cones = self._make_cones()
         self._parts = fem.create_vector(self.surface.sign.function_space)
         self._volume = self._enclosed()
