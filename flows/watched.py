@@ -73,16 +73,18 @@ class Watched(Flow):
     def limit(self, tolerance: float) -> float:
         r"""A small part of the time left.
 
-        $$ \tau \le 10\, \text{tolerance}\; (T - t), \qquad T - t \approx \frac{1}{c H^2} $$
+        $$ \tau \le \max(10\, \text{tolerance}, 0.005)\; (T - t), \qquad
+           T - t \approx \frac{1}{c H^2} $$
 
         with the largest $H^2$ and the observed $c$ where the curvature grows as that of a neck
         does, and else with the mean of $H^2$ and the $c = 1$ of a sphere or 2 of a cylinder. Linear
-        steps of this size reach the singularity late by a factor of $1 + 7.5\, \text{tolerance}$.
+        steps of this size reach the singularity late by a factor of $1 + 7.5\, \text{tolerance}$,
+        or by half a percent.
         Where the volume is kept, or time scales like the fourth power of length, smooth surfaces do
         not end, and the limit waits until the curvature has grown.
         """
         free = self.power == 2 and not getattr(self, "_constraints", ())
-        part = math.pow(10 * tolerance, 1 / self.order)
+        part = math.pow(max(10 * tolerance, 0.005), 1 / self.order)
         return part * self.watch.left(self.time, growth=0.0 if free else 1.5)
 
     @override
