@@ -85,13 +85,15 @@ class Watch:
         for c, part in enumerate(self.parts(t)):
             if self.growth(c) >= growth:
                 rate, square = self._fall_rate(c, t), part.curvature**2
-                if rate < 0.3 and self._dim == 1 and not part.round:
-                    continue  # curves become round before they vanish
                 if rate < 0.3:
                     # No neck: a tip, a sharp edge that melts, or a body that shrinks as a whole.
-                    rate, square = 1.0 if part.round and self._dim == 2 else 2.0, part.bend
+                    square = part.bend
+                    if self._dim == 1 and not part.round:
+                        continue  # curves become round before they vanish
                 # A hole closes at up to four times the rate of a sphere.
-                times.append(max(square, 1e-300) ** (-self.power / 2) / min(rate, 4.0))
+                law = 1.0 if part.round and self._dim == 2 else 2.0
+                rate = min(max(rate, law), 4.0)
+                times.append(max(square, 1e-300) ** (-self.power / 2) / rate)
         return min(times)
 
     def _fall_rate(self, c: int, t: float) -> float:
