@@ -75,7 +75,7 @@ class Watch:
         return self.seen
 
     def left(self, t: float, growth: float = 0.0) -> float:
-        r"""Time left for the part that ends first: as $1/H^p$ falls at the peak, or for the whole.
+        r"""Time left for the part that ends first, by the rate at which $1/H^p$ falls at its peak.
 
         Args:
             t: The time.
@@ -85,11 +85,10 @@ class Watch:
         for c, part in enumerate(self.parts(t)):
             if self.growth(c) >= growth:
                 rate, square = self._fall_rate(c, t), part.curvature**2
-                if rate < 0.3:
-                    # No neck: a tip, a sharp edge that melts, or a body that shrinks as a whole.
-                    square = part.bend
-                    if self._dim == 1 and not part.round:
-                        continue  # curves become round before they vanish
+                if rate < 0.3 and self._dim == 1 and not part.round:
+                    continue  # curves become round before they vanish
+                if rate <= 0 and part.width > 1:
+                    square = part.bend  # a sharp edge that melts says nothing of the rest
                 # A hole closes at up to four times the rate of a sphere.
                 law = 1.0 if part.round and self._dim == 2 else 2.0
                 rate = min(max(rate, law), 4.0)
