@@ -83,7 +83,7 @@ class Watched(Flow):
         not end, and the limit waits until the curvature has grown.
         """
         free = self.power == 2 and not getattr(self, "_constraints", ())
-        part = math.pow(max(10 * tolerance, 0.005), 1 / self.order)
+        part = max(math.pow(10 * tolerance, 1 / self.order), 0.005)
         return part * self.watch.left(self.time, growth=0.0 if free else 1.5)
 
     @override
