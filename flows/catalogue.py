@@ -7,7 +7,9 @@ from typing import Any
 
 from flows import energy
 from flows.attraction import QuadraticAttraction
+from flows.bending import WillmoreFlow
 from flows.curvature import NormalL2, SurfaceFlow
+from flows.diffusion import SurfaceDiffusionFlow
 from flows.fokker_planck import LinearFokkerPlanck, free_energy
 from flows.forms import lumpable
 from flows.metric import L2, HMinus1, Wasserstein
@@ -17,8 +19,6 @@ from flows.reactions import Reaction, kinetics
 from flows.reactions import free_energy as reactions_energy
 from flows.scheme import ImplicitEuler
 from flows.smooth import SmoothFlow
-from flows.surface_diffusion import SurfaceDiffusionFlow
-from flows.willmore import WillmoreFlow
 
 import ufl
 from dolfinx import fem, mesh
@@ -330,7 +330,7 @@ def surface_diffusion(mesh: Any, **options: Any) -> SurfaceDiffusionFlow:
 
     Args:
         mesh: A closed surface of flat triangles, or a closed polygon; it moves in place.
-        options: Passed on to :class:`flows.surface_diffusion.SurfaceDiffusionFlow`.
+        options: Passed on to :class:`flows.diffusion.SurfaceDiffusionFlow`.
     """
     return SurfaceDiffusionFlow(mesh, **{"name": "surface_diffusion"} | options)
 
@@ -347,7 +347,7 @@ def willmore(mesh: Any, **options: Any) -> WillmoreFlow:
 
     Args:
         mesh: A closed surface of curved triangles, ``order=2``; it moves in place.
-        options: Passed on to :class:`flows.willmore.WillmoreFlow`: ``spontaneous_curvature``;
+        options: Passed on to :class:`flows.bending.WillmoreFlow`: ``spontaneous_curvature``;
             ``area`` and ``volume`` to keep (``True``), or to set (a number, a function of time).
     """
     return WillmoreFlow(mesh, **{"name": "willmore"} | options)

@@ -2,9 +2,9 @@
 
 import flows
 from flows import surface_saddle
+from flows.diffusion import SurfaceDiffusionFlow
 from flows.mesh import circle, ellipsoid, from_arrays, sphere
 from flows.solver import Solver
-from flows.surface_diffusion import SurfaceDiffusionFlow
 from flows.surface_saddle import SurfaceSaddle
 
 import numpy as np

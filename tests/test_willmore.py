@@ -3,11 +3,11 @@
 import logging
 
 import flows
+from flows.bending import WillmoreFlow
 from flows.control import Relax
 from flows.mesh import ellipsoid, from_arrays, sphere, torus
 from flows.slip import Slip
 from flows.surface import Surface
-from flows.willmore import WillmoreFlow
 
 import numpy as np
 import pytest

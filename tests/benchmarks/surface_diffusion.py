@@ -16,8 +16,8 @@ import math
 import time
 from typing import Any
 
+from flows.diffusion import SurfaceDiffusionFlow
 from flows.mesh import ellipsoid
-from flows.surface_diffusion import SurfaceDiffusionFlow
 from flows.surface_saddle import SurfaceSaddle
 
 import numpy as np

@@ -15,8 +15,8 @@ import argparse
 import time
 from typing import Any
 
+from flows.bending import WillmoreFlow
 from flows.surface import Surface
-from flows.willmore import WillmoreFlow
 
 import numpy as np
 from mpi4py import MPI
