@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.solver import SolveFailed, conditions_by_space
+from flows.conditions import conditions_by_space
+from flows.solver import SolveFailed
 
 import numpy as np
 from dolfinx import fem

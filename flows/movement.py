@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, override
 
 from flows.choose import choose
+from flows.conditions import check_conditions
 from flows.constraint import Constraint
 from flows.coordinate import Coordinate
 from flows.density import Densities, at_nodes
@@ -15,7 +16,7 @@ from flows.functional import StepFunctional, as_functional, variation
 from flows.metric import Metric, conserved, per_state, preferred
 from flows.scheme import AVF, JKO, ImplicitEuler, Scheme, Stencil
 from flows.search import Search
-from flows.solver import SolveFailed, Solver, check_conditions
+from flows.solver import SolveFailed, Solver
 
 import numpy as np
 import ufl

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, override
 
+from flows.conditions import conditions_by_space
 from flows.evolution import COLUMNS
 from flows.forms import integrate
 from flows.observe import Observer, numbers
 from flows.ranks import make_way, on_root
-from flows.solver import conditions_by_space
 
 import numpy as np
 import ufl

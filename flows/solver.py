@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakMethod
 
+from flows.conditions import fixed_entries
 from flows.constraint import Kept, bordered
 from flows.coordinate import Coordinate
 from flows.forms import compiled, depends_on
@@ -19,7 +20,7 @@ from dolfinx.fem import petsc as fempetsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
-__all__ = ["SolveFailed", "Solver", "check_conditions", "conditions_by_space", "linearised"]
+__all__ = ["SolveFailed", "Solver", "linearised"]
 
 _SNES_REASONS = {v: k for k, v in vars(PETSc.SNES.ConvergedReason).items() if isinstance(v, int)}
 _KSP_REASONS = {v: k for k, v in vars(PETSc.KSP.ConvergedReason).items() if isinstance(v, int)}
@@ -104,7 +105,7 @@ class Solver:
         self.F = compiled(residual[0] if single else list(residual))
         self.J = compiled(jacobian[0][0] if single else jacobian)
         spaces = [u.function_space for u in self.fields]
-        self.fixed = _fixed_entries(spaces, self.bcs)
+        self.fixed = fixed_entries(spaces, self.bcs)
         kind = preconditioner.kind if preconditioner is not None else None
         if kind == "nest":
             blocks = [
@@ -343,43 +344,6 @@ def linearised(residual: ufl.Form, u: fem.Function) -> ufl.Form:
     """Derivative of a residual in one field, as a bilinear form."""
     direction = ufl.TrialFunction(u.function_space)
     return ufl.algorithms.expand_derivatives(ufl.derivative(residual, u, direction))
-
-
-def conditions_by_space(
-    spaces: Sequence[fem.FunctionSpace], bcs: Sequence[fem.DirichletBC]
-) -> list[list[fem.DirichletBC]]:
-    """The conditions on each space, or on its subspaces."""
-    # A condition knows its space as the C++ object only.
-    return list(fem.bcs_by_block([V._cpp_object for V in spaces], list(bcs)))
-
-
-def check_conditions(bcs: Sequence[fem.DirichletBC], fields: Sequence[fem.Function]) -> None:
-    """Each condition must mean one field.
-
-    Raises:
-        ValueError: if it means none, or several.
-    """
-    spaces = [f.function_space for f in fields]
-    for bc in bcs:
-        found = conditions_by_space(spaces, [bc])
-        owners = [f.name for f, own in zip(fields, found, strict=True) if own]
-        if len(owners) != 1:
-            raise ValueError(
-                f"A Dirichlet condition applies to {len(owners)} of the fields {owners}: make it "
-                "on the function space of one field, and give each field a space of its own "
-                "(V.clone())."
-            )
-
-
-def _fixed_entries(spaces: Sequence[Any], bcs: Sequence[fem.DirichletBC]) -> list[np.ndarray]:
-    """Owned, unrolled entries of each field that its Dirichlet conditions fix."""
-    rows = []
-    for space, own in zip(spaces, conditions_by_space(spaces, bcs), strict=True):
-        size = space.dofmap.index_map.size_local * space.dofmap.index_map_bs
-        dofs = [bc.dof_indices()[0][: bc.dof_indices()[1]] for bc in own]
-        merged = np.unique(np.concatenate(dofs)) if dofs else np.zeros(0, dtype=np.int32)
-        rows.append(merged[merged < size])
-    return rows
 
 
 def _parts(b: PETSc.Vec, solver: Solver) -> list[np.ndarray]:

@@ -10,35 +10,12 @@ import numpy as np
 import pytest
 import pyvista
 import ufl
-from dolfinx import fem
 from dolfinx.cpp.io import perm_vtk
 from dolfinx.io import VTKFile, XDMFFile
 from dolfinx.mesh import CellType, create_unit_square
 from mpi4py import MPI
-from tools import comm, order, total
-from ufl import CellNormal, SpatialCoordinate, dx, inner
-
-
-def area(mesh, measure=dx):
-    return total(fem.Constant(mesh, 1.0) * measure)
-
-
-def volume(mesh):
-    return total(inner(SpatialCoordinate(mesh), CellNormal(mesh)) / mesh.geometry.dim * dx)
-
-
-def cells(mesh):
-    return mesh.topology.index_map(mesh.topology.dim).size_global
-
-
-def degree(mesh):
-    return mesh.geometry.cmaps[0].degree
-
-
-def on_root(action):
-    if comm.rank == 0:
-        action()
-    comm.Barrier()
+from tools import area, cells, comm, degree, on_root, order, total, volume
+from ufl import SpatialCoordinate, dx
 
 
 def largest(values):

@@ -8,29 +8,12 @@ import meshio
 import numpy as np
 import pytest
 import ufl
-from dolfinx import fem
 from mpi4py import MPI
 from pyvista import examples
-from tools import comm, total
-from ufl import CellNormal, SpatialCoordinate, dx, inner
+from tools import area, cells, comm, degree, on_root, volume
+from ufl import dx
 
 GEOMETRY = Path(__file__).parents[1] / "meshes"
-
-
-def area(mesh, measure=dx):
-    return total(fem.Constant(mesh, 1.0) * measure)
-
-
-def volume(mesh):
-    return total(inner(SpatialCoordinate(mesh), CellNormal(mesh)) / mesh.geometry.dim * dx)
-
-
-def cells(mesh):
-    return mesh.topology.index_map(mesh.topology.dim).size_global
-
-
-def degree(mesh):
-    return mesh.geometry.cmaps[0].degree
 
 
 def euler(mesh):
@@ -38,12 +21,6 @@ def euler(mesh):
         mesh.topology.create_entities(dim)
     v, e, f = (mesh.topology.index_map(dim).size_global for dim in (0, 1, 2))
     return v - e + f
-
-
-def on_root(action):
-    if comm.rank == 0:
-        action()
-    comm.Barrier()
 
 
 def largest(values):

@@ -20,6 +20,34 @@ def total(form):
     return integrate(fem.form(form))
 
 
+def area(mesh, measure=ufl.dx):
+    """Size of all cells of a mesh."""
+    return total(fem.Constant(mesh, 1.0) * measure)
+
+
+def volume(mesh):
+    """Enclosed volume by the divergence theorem: positive if the normals look outward."""
+    height = ufl.inner(ufl.SpatialCoordinate(mesh), ufl.CellNormal(mesh))
+    return total(height / mesh.geometry.dim * ufl.dx)
+
+
+def cells(mesh):
+    """Number of cells on all ranks."""
+    return mesh.topology.index_map(mesh.topology.dim).size_global
+
+
+def degree(mesh):
+    """Degree of the cells."""
+    return mesh.geometry.cmaps[0].degree
+
+
+def on_root(action):
+    """Run something on rank 0 while the others wait."""
+    if comm.rank == 0:
+        action()
+    comm.Barrier()
+
+
 def error(u, exact, degree=8):
     """L2 distance of a function from an expression, relative to nothing."""
     return total((u - exact) ** 2 * ufl.dx(metadata={"quadrature_degree": degree})) ** 0.5
