@@ -133,7 +133,9 @@ def test_large_constant_steps_end_at_a_singularity_too():
 def test_a_thin_neck_pinches_off():
     seen, history = end(dumbbell(0.2, h=0.2), tolerance=1e-3)
     assert seen.kind == "pinch"
-    assert seen.estimate == pytest.approx(0.02644, rel=0.02)
+    t, local = axisymmetric.flow(*axisymmetric.dumbbell(0.2), pole=True)
+    assert local
+    assert seen.estimate == pytest.approx(t, rel=0.02)
     assert np.linalg.norm(seen.place) < 0.05
     assert history["energy"][-1] > 0.4 * history["energy"][0]
 
@@ -142,7 +144,9 @@ def test_a_thick_neck_does_not_pinch_and_the_dumbbell_shrinks_to_a_point():
     seen, history = end(dumbbell(0.4, h=0.25), tolerance=4e-3)
     assert [e.kind for e in history.events] == ["extinction"]
     assert "point" in str(seen)
-    assert seen.estimate == pytest.approx(0.091, rel=0.04)
+    t, local = axisymmetric.flow(*axisymmetric.dumbbell(0.4), pole=True)
+    assert not local
+    assert seen.estimate == pytest.approx(t, rel=0.04)
 
 
 @pytest.mark.parametrize(("r", "kind", "h"), [(0.5, "extinction", 0.2), (0.7, "hole", 0.25)])
