@@ -184,4 +184,4 @@ def test_scan(run):
     demo = run("scan", h=0.2, until=0.0002)
     assert demo["worst"] <= 1e-12 * demo["area"][0]
     assert demo["fall"].min() > 0
-    assert demo["volume"][-1] < demo["volume"][0]
+    assert demo["area"][-1] < 0.95 * demo["area"][0]
