@@ -9,6 +9,8 @@ export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 # Compiled forms in a folder of their own: a killed run elsewhere cannot leave its locks here.
 CACHE := XDG_CACHE_HOME=$(CURDIR)/.cache
 
+DENSITIES := $(wildcard tests/test_*densit*.py)
+
 .PHONY: help env demo test lint docs bench claims clean
 
 help: ## show this list
@@ -26,8 +28,8 @@ test: .venv/.env ## the whole suite on one rank and on two, its parallel core on
 	@$(CACHE) python -m pytest -p no:cacheprovider tests/test_[a-l]*.py >.half.log 2>&1 & \
 	$(CACHE) python -m pytest -p no:cacheprovider tests/test_[m-z]*.py; second=$$?; \
 	wait $$!; first=$$?; cat .half.log; rm .half.log; exit $$((first | second))
-	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider tests/*densit*.py
-	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider --ignore-glob='*densit*' tests/test_[a-l]*.py
+	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider $(DENSITIES)
+	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider $(filter-out $(DENSITIES),$(wildcard tests/test_[a-l]*.py))
 	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider tests/test_[m-r]*.py
 	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider tests/test_[s-z]*.py
 	$(CACHE) mpirun -n 3 python -m pytest -p no:cacheprovider -m three_ranks

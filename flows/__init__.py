@@ -19,12 +19,9 @@ from flows.catalogue import (
     graph_area,
     heat,
     heat_entropy,
-    mean_curvature,
     porous_medium,
     reaction_diffusion,
-    surface_diffusion,
     thin_film,
-    willmore,
 )
 from flows.check import check
 from flows.checkpoint import load, save
@@ -34,6 +31,7 @@ from flows.control import Adaptive, Fixed, Relax
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import Event, StepFailed, StepReport
+from flows.geometric import mean_curvature, surface_diffusion, willmore
 from flows.metric import KL, L2, Dissipation, FisherRao, HMinus1, Onsager, Wasserstein
 from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop

@@ -8,7 +8,7 @@ from importlib.resources import files
 from sys import modules
 from typing import Any
 
-from flows import catalogue
+from flows import catalogue, geometric
 from flows.flow import Flow
 from flows.metric import Metric
 
@@ -70,8 +70,9 @@ def _parts(flow: Flow) -> Iterator[Any]:
     for block in flow._step.blocks if hasattr(flow, "_step") else ():
         yield from (type(metric) for metric in _summands(block.metric))
     yield from type(flow).__mro__
-    if flow.name in catalogue.__all__:
-        yield getattr(catalogue, flow.name)
+    for module in (catalogue, geometric):
+        if flow.name in module.__all__:
+            yield getattr(module, flow.name)
     for part in (flow.solver, getattr(flow.solver, "preconditioner", None)):
         if part is not None:
             yield modules[type(part).__module__]

@@ -1,0 +1,70 @@
+"""The named flows of surfaces and maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.bending import WillmoreFlow
+from flows.curvature import NormalL2, SurfaceFlow
+from flows.diffusion import SurfaceDiffusionFlow
+from flows.smooth import SmoothFlow
+
+__all__ = ["mean_curvature", "surface_diffusion", "willmore"]
+
+
+def mean_curvature(mesh: Any, **options: Any) -> SurfaceFlow | SmoothFlow:
+    r"""Mean curvature flow: the area of a surface in the $L^2$ metric of normal velocities.
+
+    $$ V = -H, \qquad V = \bar H - H \;\text{with}\; \texttt{constraints=[flows.Volume()]} $$
+
+    A sphere shrinks by $R^2 = R_0^2 - 4t$, a closed plane curve loses area at the rate $2\pi$;
+    convex bodies become round and vanish {cite}`huisken1984`. On flat cells a step is a minimizing
+    movement that goes through to the singularity; on curved cells the flow is of second order in
+    time, and meant for surfaces that stay smooth (:class:`flows.smooth.SmoothFlow`).
+
+    Args:
+        mesh: A surface of triangles in space, or a polygon in the plane; closed, unless ``edges``
+            are given. It moves in place. With ``order=2`` its cells are curved.
+        options: Passed on to :class:`flows.curvature.SurfaceFlow`: ``edges``, ``tangential``,
+            ``constraints``, ``remesh``, ``petsc_options``, ``name``.
+    """
+    options = {"name": "mean_curvature"} | options
+    if mesh.geometry.cmaps[0].degree == 1:
+        return SurfaceFlow(mesh, NormalL2, **options)
+    if flat := {*options} - {"name", "petsc_options"}:
+        raise ValueError(f"{', '.join(sorted(flat))}: only for flat cells, a mesh of degree 1.")
+    return SmoothFlow(mesh, **options)
+
+
+def surface_diffusion(mesh: Any, **options: Any) -> SurfaceDiffusionFlow:
+    r"""Surface diffusion: the area of a surface in the $H^{-1}$ metric of normal velocities.
+
+    $$ V = \Delta_\Gamma H $$
+
+    The equation of {cite}`mullins1957`: the area falls, the enclosed volume stays, exactly. Modes
+    of degree $l$ on the unit sphere decay at the rate $(l-1) l (l+1) (l+2)$. Times scale with the
+    fourth power of lengths.
+
+    Args:
+        mesh: A closed surface of flat triangles, or a closed polygon; it moves in place.
+        options: Passed on to :class:`flows.diffusion.SurfaceDiffusionFlow`.
+    """
+    return SurfaceDiffusionFlow(mesh, **{"name": "surface_diffusion"} | options)
+
+
+def willmore(mesh: Any, **options: Any) -> WillmoreFlow:
+    r"""Willmore and Helfrich flow: bending energy in the $L^2$ metric of normal velocities.
+
+    $$ E = \tfrac12 \int_\Gamma (H - C_0)^2 $$
+
+    Spheres have $8\pi$ and the Clifford torus $4\pi^2$, both at $C_0 = 0$. The spontaneous
+    curvature $C_0$ is positive if the membrane bulges outward: with 1 a sphere obeys
+    $\dot R = (2 - R)/R^2$.
+    (In terms of $\kappa = -H$ the energy is $\frac12 \int (\kappa - c_0)^2$ with $c_0 = -C_0$.)
+
+    Args:
+        mesh: A closed surface of curved triangles, ``order=2``; it moves in place.
+        options: Passed on to :class:`flows.bending.WillmoreFlow`: ``spontaneous_curvature``;
+            ``area`` and ``volume`` to keep (``True``), or to set (a number, a function of time).
+    """
+    return WillmoreFlow(mesh, **{"name": "willmore"} | options)
