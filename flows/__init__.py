@@ -9,7 +9,7 @@ from flows import _boot  # isort: split
 
 import logging
 
-from flows import diagnostics, energy, mesh, mobility, tangential, transport
+from flows import diagnostics, energy, maps, mesh, mobility, tangential, transport
 from flows.boundary import FixedEdge, PlaneEdge
 from flows.catalogue import (
     aggregation,
@@ -31,7 +31,7 @@ from flows.control import Adaptive, Fixed, Relax
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import Event, StepFailed, StepReport
-from flows.geometric import mean_curvature, surface_diffusion, willmore
+from flows.geometric import harmonic_map, mean_curvature, surface_diffusion, willmore
 from flows.metric import KL, L2, Dissipation, FisherRao, HMinus1, Onsager, Wasserstein
 from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
@@ -94,9 +94,11 @@ __all__ = [
     "evolve",
     "fokker_planck",
     "graph_area",
+    "harmonic_map",
     "heat",
     "heat_entropy",
     "load",
+    "maps",
     "mean_curvature",
     "mesh",
     "mobility",

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flows.bending import WillmoreFlow
 from flows.curvature import NormalL2, SurfaceFlow
 from flows.diffusion import SurfaceDiffusionFlow
+from flows.harmonic import MapFlow
+from flows.maps import Target
 from flows.smooth import SmoothFlow
 
-__all__ = ["mean_curvature", "surface_diffusion", "willmore"]
+from dolfinx import fem
+from dolfinx import mesh as dmesh
+
+__all__ = ["harmonic_map", "mean_curvature", "surface_diffusion", "willmore"]
+
+
+def harmonic_map(
+    domain: Any, target: Target, *, energy: Callable[[Any], Any] | None = None, **options: Any
+) -> MapFlow:
+    r"""Harmonic map heat flow: the Dirichlet energy of maps into a hypersurface $N$.
+
+    $$ E(u) = \tfrac12 \int |\nabla u|^2, \quad u(x) \in N, \qquad
+       \dot u = \Delta u + |\nabla u|^2 u \;\text{for}\; N = S^k $$
+
+    The flow of {cite}`eells1964`. From surfaces into spheres it may blow up in finite time
+    {cite}`chang1992`: a bubble leaves with its energy, which is an event of the run, and the rest
+    goes on. The map is constant until its values are set; they are taken to the target.
+
+    Args:
+        domain: Mesh of simplices (an interval, a body, a closed surface), or its P1 vector space.
+        target: ``flows.maps.Sphere(2)``, ``Torus(R, r)``, ``LevelSet(d)``, ...
+        energy: Another energy, called with the map: a UFL form of degree 2 in it, such as
+            ``lambda u: inner(A*grad(u), grad(u))*dx``.
+        options: Passed on to :class:`flows.harmonic.MapFlow`: ``scheme``, ``bcs``,
+            ``petsc_options``, ``name``.
+    """
+    if not isinstance(target, Target):
+        raise ValueError(f"target = {target!r}: give flows.maps.Sphere(2), Torus(R, r), ...")
+    if isinstance(domain, dmesh.Mesh):
+        domain = fem.functionspace(domain, ("Lagrange", 1, (target.dim,)))
+    if not isinstance(domain, fem.FunctionSpace):
+        raise ValueError(f"Give a DOLFINx mesh or function space, not {type(domain).__name__}.")
+    u = fem.Function(domain, name="u")
+    u.x.array[:] = 1.0
+    form = None if energy is None else energy(u)
+    return MapFlow(u, target, energy=form, **{"name": "harmonic_map"} | options)
 
 
 def mean_curvature(mesh: Any, **options: Any) -> SurfaceFlow | SmoothFlow:
