@@ -19,6 +19,7 @@ from flows.fokker_planck import free_energy
 from flows.forms import VERTEX, integrate
 from flows.metric import Wasserstein
 from flows.movement import GradientFlow
+from flows.periodic import refuse
 
 import dolfinx
 import numpy as np
@@ -44,6 +45,7 @@ class QuadraticAttraction(GradientFlow):
         self, rho: fem.Function, potential: Any, beta: float, strength: Any, **options: Any
     ) -> None:
         mesh = rho.function_space.mesh
+        refuse(mesh, "Springs between all particles do not know which way round to go")
         x, vertex = ufl.SpatialCoordinate(mesh), dx(metadata=VERTEX)
         number = dolfinx.default_scalar_type
         self.mass = fem.Constant(mesh, number(0.0))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.dofs import Keys, fingerprint, keys, mix, recognise
+from flows.dofs import Keys, fingerprint, keys, marks, recognise
 from flows.formats import Arrays, Block, distribute
 from flows.hdf5 import everywhere, opened, put, readable, some
 from flows.ranks import make_way, on_root
@@ -77,12 +77,12 @@ def write(
     """
     path, comm = Path(path), mesh.comm
     spaces = _functions(memory)[1]
-    marks = mix(_numbers(mesh))
-    places = {i: _distinct(V, keys(V, marks)) for i, V in spaces.items()}
+    bits = marks(mesh, _numbers(mesh))
+    places = {i: _distinct(V, keys(V, bits)) for i, V in spaces.items()}
     about = _about(memory, list(spaces)) | {
         "format": FORMAT,
         "flow": name,
-        "fingerprint": str(fingerprint(mesh, marks)),
+        "fingerprint": str(fingerprint(mesh, bits)),
     }
     part = path.with_name(f".{path.name}.part")
     on_root(comm, lambda: make_way(path))
@@ -132,7 +132,7 @@ def check(path: str | Path, memory: Mapping[str, Any], mesh: Any) -> None:
     """Refuse before any work what :func:`write` would refuse after it."""
     on_root(mesh.comm, lambda: make_way(Path(path)))
     for V in _functions(memory)[1].values():
-        _distinct(V, keys(V, mix(_numbers(mesh))))
+        _distinct(V, keys(V, marks(mesh, _numbers(mesh))))
 
 
 def _functions(memory: Mapping[str, Any]) -> tuple[dict[str, fem.Function], dict[int, Any]]:
@@ -240,7 +240,7 @@ def _read(
         raise ValueError(
             f"{path} was written on another mesh. Build the flow on the mesh of the checkpoint."
         )
-    marks = mix(numbers)
+    bits = marks(mesh, numbers)
     values: dict[str, Any] = {k: about["numbers"][k] for k in memory if k in about["numbers"]}
     lists = {k: n for k, n in about["lists"].items() if k in memory}
     values |= {k: everywhere(viewer, k).tolist() if n else [] for k, n in lists.items()}
@@ -249,9 +249,7 @@ def _read(
         if label in about["functions"]:
             V, layout = u.function_space, about["layouts"][label]
             if (layout, id(V)) not in places:
-                places[layout, id(V)] = _places(
-                    everywhere(viewer, f"keys_{layout}"), keys(V, marks)
-                )
+                places[layout, id(V)] = _places(everywhere(viewer, f"keys_{layout}"), keys(V, bits))
             rows = places[layout, id(V)][:, None] * V.dofmap.bs + np.arange(V.dofmap.bs)
             values[label] = some(viewer, label, rows.ravel())
     mesh.geometry.x[:] = everywhere(viewer, "coordinates").reshape(-1, 3)[numbers]
@@ -270,7 +268,7 @@ def _recognised(viewer: Any, about: Mapping[str, Any], mesh: Any, built: Any) ->
     """The place of each local node in the file; ``None`` if that is of another mesh."""
     x, ids = everywhere(viewer, "built").reshape(-1, 3), everywhere(viewer, "input")
     numbers = recognise(mesh, built, x, ids)
-    if numbers is None or str(fingerprint(mesh, mix(numbers))) != about["fingerprint"]:
+    if numbers is None or str(fingerprint(mesh, marks(mesh, numbers))) != about["fingerprint"]:
         return None
     return numbers
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flows.forms import VERTEX, integrate
+from flows.periodic import refuse
 
 import numpy as np
 import numpy.typing as npt
@@ -158,6 +159,7 @@ def _axes(rho: fem.Function, *axes: int) -> tuple[int, ...]:
 def _measure(rho: fem.Function) -> Callable[[], tuple[MPI.Comm, Floats, Floats]]:
     """What finds the masses at the local nodes and where they sit, on a mesh that may move."""
     V = rho.function_space
+    refuse(V.mesh, "Densities have no centre")
     form = fem.form(rho * ufl.TestFunction(V) * LUMPED)
     own, gdim = V.dofmap.index_map.size_local, V.mesh.geometry.dim
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from flows.periodic import PeriodicMesh, places
+
 import basix
 import numpy as np
 import numpy.typing as npt
 from dolfinx import fem
 from mpi4py import MPI
 
-__all__ = ["fingerprint", "keys", "mix", "noise", "recognise"]
+__all__ = ["fingerprint", "keys", "marks", "mix", "noise", "recognise"]
 
 Keys = npt.NDArray[np.uint64]
 
@@ -30,6 +32,19 @@ def mix(x: npt.ArrayLike) -> Keys:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+def marks(mesh: Any, numbers: Any) -> Keys:
+    """Random bits for each local node of a mesh, from a number for each.
+
+    Nodes that a periodic mesh makes one get the same: their place stands in for the number.
+    """
+    return _at_places(mesh) if isinstance(mesh, PeriodicMesh) else mix(numbers)
+
+
+def _at_places(mesh: Any) -> Keys:
+    bits = (places(mesh) + 0.0).view(np.uint64)  # + 0.0: minus zero has other bits
+    return mix(mix(mix(bits[:, 0]) + bits[:, 1]) + bits[:, 2])
 
 
 def corners(mesh: Any) -> Any:
@@ -142,8 +157,6 @@ def noise(u: fem.Function, amplitude: float, seed: int = 0) -> None:
     if not math.isfinite(amplitude):
         raise ValueError(f"amplitude = {amplitude!r}: give a finite number.")
     V = u.function_space
-    bits = (V.mesh.geometry.x + 0.0).view(np.uint64)  # + 0.0: minus zero has other bits
-    marks = mix(mix(mix(bits[:, 0]) + bits[:, 1]) + bits[:, 2])
     salt = mix(mix(seed % 2**64) + np.arange(V.dofmap.bs, dtype=np.uint64))
-    random = mix(keys(V, marks)[:, None] + salt) >> np.uint64(11)
+    random = mix(keys(V, _at_places(V.mesh))[:, None] + salt) >> np.uint64(11)
     u.x.array[:] += amplitude * (2.0 * 2.0**-53 * random.ravel() - 1.0)

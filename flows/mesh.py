@@ -25,6 +25,7 @@ from flows.formats import (
 )
 from flows.open_shapes import hemisphere, periodic_strip, tube
 from flows.orientation import closed, orientation
+from flows.periodic import PeriodicMesh, periodic_box, shared
 from flows.ranks import on_root
 from flows.remesh import remeshed
 from flows.shapes import circle, dumbbell, ellipsoid, from_arrays, sphere, torus
@@ -37,6 +38,7 @@ from dolfinx.mesh import CellType, Mesh
 from mpi4py import MPI
 
 __all__ = [
+    "PeriodicMesh",
     "ball",
     "box",
     "circle",
@@ -160,9 +162,16 @@ def read_data(
 
 
 def interval(
-    start: float = 0.0, stop: float = 1.0, *, h: float = 0.1, comm: MPI.Comm = MPI.COMM_WORLD
+    start: float = 0.0,
+    stop: float = 1.0,
+    *,
+    h: float = 0.1,
+    periodic: bool = False,
+    comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Mesh[Any]:
-    """The interval from `start` to `stop`."""
+    """The interval from `start` to `stop`; `periodic=True` makes its two ends one point."""
+    if periodic:
+        return periodic_box([start], [stop], h=h, cell=CellType.interval, periodic=True, comm=comm)
     positive(h=h, length=stop - start)
     return dmesh.create_interval(comm, count(stop - start, h), [start, stop])
 
@@ -173,9 +182,16 @@ def rectangle(
     *,
     h: float = 0.1,
     cell: CellType = CellType.triangle,
+    periodic: bool | Sequence[bool] = False,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Mesh[Any]:
-    """The rectangle between two corners, of triangles or quadrilaterals."""
+    """The rectangle between two corners, of triangles or quadrilaterals.
+
+    `periodic=True` makes opposite sides one, `periodic=(True, False)` the left and the right alone:
+    see :class:`PeriodicMesh`.
+    """
+    if any(shared(periodic, 2)):
+        return periodic_box(lower, upper, h=h, cell=cell, periodic=periodic, comm=comm)
     sides = np.subtract(upper, lower)
     positive(h=h, width=sides[0], height=sides[1])
     return dmesh.create_rectangle(comm, [lower, upper], [count(a, h) for a in sides], cell)
@@ -187,9 +203,16 @@ def box(
     *,
     h: float = 0.1,
     cell: CellType = CellType.tetrahedron,
+    periodic: bool | Sequence[bool] = False,
     comm: MPI.Comm = MPI.COMM_WORLD,
 ) -> Mesh[Any]:
-    """The box between two corners, of tetrahedra or hexahedra."""
+    """The box between two corners, of tetrahedra or hexahedra.
+
+    `periodic=True` makes opposite sides one, `periodic=(True, True, False)` those of the first two
+    directions alone: see :class:`PeriodicMesh`.
+    """
+    if any(shared(periodic, 3)):
+        return periodic_box(lower, upper, h=h, cell=cell, periodic=periodic, comm=comm)
     sides = np.subtract(upper, lower)
     positive(h=h, width=sides[0], depth=sides[1], height=sides[2])
     return dmesh.create_box(comm, [lower, upper], [count(a, h) for a in sides], cell)

@@ -20,6 +20,7 @@ from flows.look import (
     Film,
     Look,
 )
+from flows.periodic import carry, opened
 
 import basix.ufl
 import numpy as np
@@ -283,14 +284,15 @@ def _drawable(u: fem.Function) -> fem.Function:
     if V.component():
         return _drawable(u.collapse())
     element = V.ufl_element().basix_element
-    if element.family == ElementFamily.P and element.degree in (1, 2):
+    mesh, ready = opened(V.mesh), element.family == ElementFamily.P and element.degree in (1, 2)
+    if ready and mesh is V.mesh:
         return u
     equispaced = basix.ufl.element(
-        "Lagrange", V.mesh.basix_cell(), max(1, element.degree), LagrangeVariant.equispaced,
+        "Lagrange", mesh.basix_cell(), max(1, element.degree), LagrangeVariant.equispaced,
         shape=tuple(V.value_shape), discontinuous=element.discontinuous,
     )  # fmt: skip
-    v = fem.Function(fem.functionspace(V.mesh, equispaced), name=u.name)
-    v.interpolate(u)
+    v = fem.Function(fem.functionspace(mesh, equispaced), name=u.name)
+    carry(u, v)
     return v
 
 
@@ -304,7 +306,7 @@ def gather(thing: Any, title: str) -> Panel | None:
     owned = np.arange(mesh.topology.index_map(mesh.topology.dim).size_local, dtype=np.int32)
     if thing is mesh:
         numbering, values = mesh.geometry.index_map(), np.empty((0, 1))
-        cells, types, x = tabulate(mesh, mesh.topology.dim, owned)
+        cells, types, x = tabulate(opened(mesh), mesh.topology.dim, owned)
     else:
         V = (u := _drawable(thing)).function_space
         numbering, values = V.dofmap.index_map, np.real(u.x.array).reshape(-1, V.dofmap.bs)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flows.diagnostics import Floats, _p1
+from flows.periodic import refuse
 from flows.ranks import on_root
 
 import numpy as np
@@ -121,6 +122,7 @@ def _gathered(rho: fem.Function) -> Floats:
             "Quantile functions need a mesh of intervals on the line, not one of dimension "
             f"{mesh.topology.dim} in {mesh.geometry.dim} dimension(s)."
         )
+    refuse(mesh, "The line has no order")
     dofs = V.dofmap.list[: mesh.topology.index_map(1).size_local]
     pieces = mesh.comm.gather(np.stack([V.tabulate_dof_coordinates()[dofs, 0], rho.x.array[dofs]]))
     return np.concatenate(pieces or [np.empty((2, 0, 2))], axis=1)

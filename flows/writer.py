@@ -9,6 +9,7 @@ from typing import Any, override
 from xml.etree import ElementTree as ET
 
 from flows.observe import Observer
+from flows.periodic import carry, opened
 from flows.ranks import make_way, on_root
 
 import basix
@@ -76,7 +77,8 @@ class Writer(Observer):
             raise ValueError("Writer needs fields to write: dolfinx.fem.Function, one or more.")
         if self.path.suffix == ".vtkhdf" and self.fields is None:
             del fields[1:]
-        self._file = _FORMATS[self.path.suffix](self.path, flow.mesh, _Output(fields), since)
+        mesh = opened(flow.mesh)
+        self._file = _FORMATS[self.path.suffix](self.path, mesh, _Output(fields), since)
 
     @override
     def observe(self, flow: Any) -> None:
@@ -119,7 +121,7 @@ class _Output:
         for (part, whole, dofs), out in zip(self._parts, self.functions, strict=True):
             if whole is not part:
                 part.x.array[:] = whole.x.array[dofs]
-            out.interpolate(part)
+            carry(part, out)
 
 
 def _components(u: fem.Function) -> list[tuple[fem.Function, fem.Function, Any]]:
@@ -139,7 +141,7 @@ def _cellwise(element: Any) -> bool:
 
 
 def _target(V: fem.FunctionSpace, degree: int, jumps: bool) -> fem.FunctionSpace:
-    mesh, element = V.mesh, V.ufl_element()
+    mesh, element = opened(V.mesh), V.ufl_element()
     if _cellwise(element):
         degree, jumps = 0, True
     variant = basix.LagrangeVariant.equispaced  # what VTK assumes
@@ -153,7 +155,8 @@ def _target(V: fem.FunctionSpace, degree: int, jumps: bool) -> fem.FunctionSpace
         shape=tuple(V.value_shape),
         discontinuous=jumps,
     )
-    return V if wanted == element else fem.functionspace(mesh, wanted)
+    same = mesh is V.mesh and wanted == element
+    return V if same else fem.functionspace(mesh, wanted)
 
 
 class _Pvd:
