@@ -38,7 +38,8 @@ from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
 from flows.picture import animate, curves, plot, snapshot
 from flows.reactions import Reaction
 from flows.recorder import Recorder, reaction
-from flows.scheme import AVF, BDF2, JKO, ImplicitEuler, MinimizingMovement
+from flows.scheme import AVF, BDF2, JKO, ConvexSplitting, ImplicitEuler, MinimizingMovement
+from flows.stochastic import WhiteNoise
 from flows.watched import Remesh
 from flows.weak import WeakFlow
 from flows.writer import Writer
@@ -53,6 +54,7 @@ __all__ = [
     "L2",
     "Adaptive",
     "Checkpoint",
+    "ConvexSplitting",
     "Dissipation",
     "Event",
     "Finished",
@@ -81,6 +83,7 @@ __all__ = [
     "Volume",
     "Wasserstein",
     "WeakFlow",
+    "WhiteNoise",
     "Writer",
     "aggregation",
     "allen_cahn",

@@ -8,8 +8,7 @@ from typing import Any
 
 from flows.curvature import SurfaceFlow
 from flows.flow import Flow
-from flows.forms import integrate
-from flows.functional import variation
+from flows.forms import integrate, variation
 from flows.mobility import edge_weights
 from flows.movement import GradientFlow
 from flows.nodal import NodalSolver

@@ -30,7 +30,9 @@ __all__ = [
     "lumpable",
     "nodal",
     "polynomial_degree",
+    "same_quadrature",
     "substitute",
+    "variation",
     "zero",
 ]
 
@@ -124,6 +126,13 @@ def _pointwise(e: Any, fields: Sequence[Any]) -> bool:
     )
 
 
+def variation(form: ufl.Form, field: fem.Function) -> ufl.Form:
+    """First variation of a functional in one field, as a linear form."""
+    if zero(form):
+        return form
+    return expand_derivatives(ufl.derivative(form, field, ufl.TestFunction(field.function_space)))
+
+
 def fix_quadrature(form: ufl.Form, fields: Sequence[fem.Function]) -> ufl.Form:
     r"""Give every integral of a functional one quadrature degree, once and for all.
 
@@ -199,6 +208,18 @@ class _Degree(MultiFunction):
 
     def coefficient_derivative(self, *_: Any) -> float:
         return math.inf
+
+
+def same_quadrature(part: ufl.Form, whole: ufl.Form) -> ufl.Form:
+    """Integrate a part of a functional by the rule of the whole, its metadata apart."""
+    metadata = [integral.metadata() for integral in whole.integrals()]
+    degree = max((m["quadrature_degree"] for m in metadata), default=2)
+    return ufl.Form(
+        [
+            i.reconstruct(metadata={"quadrature_degree": degree} | i.metadata())
+            for i in part.integrals()
+        ]
+    )
 
 
 def polynomial_degree(form: ufl.Form, fields: Sequence[fem.Function]) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.constraint import Constraint, Kept
-from flows.forms import VERTEX, depends_on, fix_quadrature, substitute, zero
+from flows.forms import VERTEX, depends_on, fix_quadrature, substitute, variation
 from flows.metric import Metric
 from flows.scheme import JKO, MinimizingMovement, Scheme, Stencil
 
@@ -22,7 +22,7 @@ import ufl
 from dolfinx import fem
 from ufl.algorithms import expand_derivatives
 
-__all__ = ["StepFunctional", "as_functional", "variation"]
+__all__ = ["StepFunctional", "as_functional"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ class StepFunctional:
             step = substitute(step, point)
 
         now, then = [*states, *self.auxiliary], [*old, *self.old_auxiliary]
-        slopes = [self.scheme.gradient(variation(energy, f), now, then) for f in now]
+        slopes = [self.scheme.gradient(energy, f, now, then) for f in now]
         slopes += [ufl.Form([])] * (len(self.fields) - len(now))
         residual = [
             slope + substitute(variation(step, f), point)
@@ -324,13 +324,6 @@ def _per_state(source: Any, states: tuple[fem.Function, ...]) -> Sequence[ufl.Fo
     if any(s is not None and len(s.arguments()) != 1 for s in sources):
         raise ValueError("A source must be a linear form with one TestFunction, such as f*v*dx.")
     return sources
-
-
-def variation(form: ufl.Form, field: fem.Function) -> ufl.Form:
-    """First variation of a functional in one field, as a linear form."""
-    if zero(form):
-        return form
-    return expand_derivatives(ufl.derivative(form, field, ufl.TestFunction(field.function_space)))
 
 
 def _retest(form: ufl.Form, test: Any) -> ufl.Form:

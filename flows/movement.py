@@ -11,12 +11,13 @@ from flows.constraint import Constraint
 from flows.coordinate import Coordinate
 from flows.density import Densities, at_nodes
 from flows.flow import Flow, StepReport
-from flows.forms import fix_quadrature, integrate, polynomial_degree, zero
-from flows.functional import StepFunctional, as_functional, variation
+from flows.forms import fix_quadrature, integrate, polynomial_degree, variation, zero
+from flows.functional import StepFunctional, as_functional
 from flows.metric import Metric, conserved, per_state, preferred
 from flows.scheme import AVF, JKO, ImplicitEuler, Scheme, Stencil
 from flows.search import Search
 from flows.solver import SolveFailed, Solver
+from flows.stochastic import WhiteNoise, driven
 
 import numpy as np
 import ufl
@@ -50,6 +51,8 @@ class GradientFlow(Flow):
         source: Linear form, added to the equation: tested as the metric's rate is, i.e.
             $w \dot u = -DE + f$ for ``L2`` and $\dot u = \nabla\cdot(m\nabla\mu) + f$ for
             ``HMinus1``. It may depend on the state (a drift). One per function of a tuple.
+        noise: Noise that is added to the source, :class:`flows.WhiteNoise`; one per function of a
+            tuple. Its work is part of the energy balance.
         time: Constant that the energy, the source or the boundary values read; set before each
             step to the new time (to the midpoint for ``AVF``, boundary values excepted).
         on_time: Called with the time after ``time`` is set, to refresh boundary data.
@@ -77,6 +80,7 @@ class GradientFlow(Flow):
         constraints: Sequence[Constraint] = (),
         auxiliary: Sequence[fem.Function] = (),
         source: Any = None,
+        noise: WhiteNoise | Sequence[WhiteNoise | None] | None = None,
         time: fem.Constant | None = None,
         on_time: Callable[[float], None] | None = None,
         petsc_options: Mapping[str, Any] | None = None,
@@ -100,6 +104,9 @@ class GradientFlow(Flow):
         self._energy = fem.form(energy)
         self._scale = 0.0
         self._constraints = [*constraints, *conserved(metrics)]
+        if noise is not None and self.scheme.steps > 1:
+            raise ValueError("Noise needs a scheme of one step, such as flows.AVF(): not BDF2.")
+        source, self._noise = driven(source, noise, self.states, f"{self.name}_")
         self._step = self._make_step(metric, source)
         self._movement, self._dissipation, self._work = (
             None if zero(form) else fem.form(form)
@@ -236,6 +243,8 @@ class GradientFlow(Flow):
             self._apply_bcs()
             self._set_time(t_data)
         self._check_energy(before)
+        for noise in self._noise:
+            noise.draw(self.time, tau)
         self._search.begin()
         report = self._solve(t_new, tau, before, stencil)
         self._keep_past(tau, report.movement)

@@ -17,12 +17,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, override
 
-from flows.forms import substitute
+from flows.forms import same_quadrature, substitute, variation
 
 import numpy as np
 import ufl
 
-__all__ = ["AVF", "BDF2", "JKO", "ImplicitEuler", "MinimizingMovement", "Scheme", "Stencil"]
+__all__ = [
+    "AVF",
+    "BDF2",
+    "JKO",
+    "ConvexSplitting",
+    "ImplicitEuler",
+    "MinimizingMovement",
+    "Scheme",
+    "Stencil",
+]
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,16 @@ class Scheme(ABC):
         """Coefficients for ``tau = ratio * (last tau)``; ``None`` when there is no last step."""
         return Stencil()
 
-    def gradient(self, variation: ufl.Form, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
-        """The discrete gradient that replaces the first variation of the energy."""
-        return variation
+    def gradient(self, energy: ufl.Form, f: Any, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
+        """What stands for the first variation of an energy in the field ``f``.
+
+        Args:
+            energy: The energy.
+            f: One of the fields.
+            u: All fields, at the new state.
+            v: All fields, at the old one.
+        """
+        return variation(energy, f)
 
     def place(self, u: Any, v: Any) -> Any:
         """Where sources are evaluated."""
@@ -190,13 +206,14 @@ class AVF(Scheme):
     implicit = True
 
     @override
-    def gradient(self, variation: ufl.Form, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
+    def gradient(self, energy: ufl.Form, f: Any, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
         nodes, weights = np.polynomial.legendre.leggauss(self.points or 4)
+        slope = variation(energy, f)
         return sum(
             (
                 float(w / 2)
                 * substitute(
-                    variation,
+                    slope,
                     {a: b + float((1 + s) / 2) * (a - b) for a, b in zip(u, v, strict=True)},
                 )
                 for s, w in zip(nodes, weights, strict=True)
@@ -279,3 +296,34 @@ class BDF2(Scheme):
     @override
     def error_constant(self, ratio: float) -> float:
         return (1 + ratio) ** 2 / (6 * ratio * (1 + 2 * ratio))
+
+
+@dataclass(frozen=True, eq=False)
+class ConvexSplitting(MinimizingMovement):
+    r"""Implicit Euler with the concave part of the energy at the old state {cite}`eyre1998`.
+
+    $$ u_{k+1} = \operatorname*{argmin}_u\; E(u) - C(u) + \langle DC(u_k), u \rangle
+       + \frac{1}{2\tau} d_{u_k}(u, u_k)^2, \qquad E - C \text{ convex},\; C \text{ concave}. $$
+
+    Order 1 in time. The step is a convex problem with one solution at every $\tau$. Certificate:
+    $E(u_{k+1}) + d^2/(2\tau) \le E(u_k)$, unconditionally.
+
+    Stability is not accuracy. With $C = -\frac{1}{2\varepsilon} \int u^2$ in the metric
+    ``L2(eps)`` it is the Allen-Cahn equation in a slower time: its steps of size $\tau$ are
+    minimizing movements of size $\tau / (1 + \tau / \varepsilon^2)$ {cite}`xu2019`. A circle that
+    shrinks from radius 0.3 to 0.2236 is left too large by 8 % at $\tau = \varepsilon^2/4$, by 19 %
+    at $\varepsilon^2$ and by 28 % at $4 \varepsilon^2$, where minimizing movements err by 0.2, 0.1
+    and -0.5 %. Take it to reach a steady state, not to follow a motion.
+
+    Args:
+        concave: The concave part $C$, a UFL form in the state; for Ginzburg-Landau
+            ``-u**2 / (2 * eps) * dx``.
+    """
+
+    concave: ufl.Form
+
+    @override
+    def gradient(self, energy: ufl.Form, f: Any, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
+        slope = variation(same_quadrature(self.concave, energy), f)
+        back = substitute(slope, dict(zip(u, v, strict=True)))
+        return variation(energy, f) - slope + back
