@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.flow import Event
-from flows.maps import Floats, Target
+from flows.maps import Floats
 
 import numpy as np
 from dolfinx import fem
@@ -31,12 +31,12 @@ class Bubbles:
 
     Args:
         V: The space of the map.
-        target: Where it has its values.
+        quantum: The energy that a bubble takes away, if there are bubbles.
     """
 
-    def __init__(self, V: fem.FunctionSpace, target: Target) -> None:
+    def __init__(self, V: fem.FunctionSpace, quantum: float) -> None:
         mesh = V.mesh
-        self._comm, self._dim, self._quantum = mesh.comm, mesh.topology.dim, target.quantum
+        self._comm, self._dim, self._quantum = mesh.comm, mesh.topology.dim, quantum
         cells = V.dofmap.list[: mesh.topology.index_map(self._dim).size_local]
         pairs = np.transpose(np.triu_indices(cells.shape[1], 1))
         self._edges = np.unique(np.sort(cells[:, pairs].reshape(-1, 2), axis=1), axis=0)
@@ -63,25 +63,39 @@ class Bubbles:
         largest, place = max(self._comm.allgather(mine))
         return math.sqrt(largest) / 2, place
 
-    def look(self, t: float, before: float, after: float, normals: Floats) -> list[Event]:
+    def begin(self, energy: float, normals: Floats) -> None:
+        """Begin with a new map, if that is not done; what it does not resolve is no event.
+
+        Args:
+            energy: Its energy.
+            normals: Normals of the target at its local values.
+        """
+        if not self._begun:
+            resolved = self.turn(normals)[0] < SINGULAR
+            self._calm, self._peak = energy if resolved else math.nan, 0.0
+            self._begun = True
+
+    def forget(self) -> None:
+        """Another map is to come."""
+        self._begun = False
+
+    def look(self, t: float, energy: float, normals: Floats) -> list[Event]:
         """What has happened in a step; collective.
 
         Args:
             t: Time after the step.
-            before: Energy before it.
-            after: Energy after it.
+            energy: Energy after it.
             normals: Normals of the target at the local values of the map after it.
         """
         turn, place = self.turn(normals)
-        if not self._begun:
-            self._calm, self._begun = before, True
         if turn > self._peak:
             self._peak, self._when, self._where = turn, t, place
         singular = self._peak > SINGULAR
         if turn > (GONE if singular else RESOLVED):
             return []
-        events = [self._event(t, self._calm - after)] if singular else []
-        self._calm, self._peak = after, 0.0
+        known = singular and not math.isnan(self._calm)
+        events = [self._event(t, self._calm - energy)] if known else []
+        self._calm, self._peak = energy, 0.0
         return events
 
     def _event(self, t: float, lost: float) -> Event:

@@ -93,8 +93,7 @@ class MapFlow(Flow):
         self._past_tau = 0.0
         self._known = np.zeros(0)
         self._normals = np.zeros(0)
-        self._bubbles = Bubbles(V, target)
-        self._before = 0.0
+        self._bubbles = Bubbles(V, target.quantum if energy is None else np.nan)
 
     def _check(self, u: fem.Function, target: Target) -> None:
         if not isinstance(target, Target):
@@ -150,7 +149,7 @@ class MapFlow(Flow):
     def review(self) -> list[Event]:
         if self.report is None:
             return []
-        return self._bubbles.look(self.time, self._before, self.report.energy, self._normals)
+        return self._bubbles.look(self.time, self.report.energy, self._normals)
 
     @override
     def settle(self) -> None:
@@ -169,6 +168,7 @@ class MapFlow(Flow):
         values[:] = projected
         self._u.x.scatter_forward()
         self._past_tau = 0.0
+        self._bubbles.forget()
         self._know()
 
     def _check_values(self, values: Floats, projected: Floats) -> None:
@@ -196,6 +196,7 @@ class MapFlow(Flow):
     def _advance(self, tau: float) -> StepReport:
         self.settle()
         before, now = integrate(self._energy), self._values(self._u).copy()
+        self._bubbles.begin(before, self._normals)
         stencil = self.scheme.stencil(tau / self._past_tau if self._past_tau else None)
         try:
             report = self._attempt(tau, stencil, before, now)
@@ -204,7 +205,7 @@ class MapFlow(Flow):
                 raise
             report = self._attempt(tau, Stencil(), before, now)
         self._past.x.array[:] = now.ravel()
-        self._past_tau, self._before = tau, before
+        self._past_tau = tau
         self._know()
         return report
 
