@@ -31,7 +31,7 @@ from flows.control import Adaptive, Fixed, Relax
 from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import Event, StepFailed, StepReport
-from flows.geometric import harmonic_map, mean_curvature, surface_diffusion, willmore
+from flows.geometric import harmonic_map, mean_curvature, ricci, surface_diffusion, willmore
 from flows.metric import KL, L2, Dissipation, FisherRao, HMinus1, Onsager, Wasserstein
 from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
@@ -110,6 +110,7 @@ __all__ = [
     "porous_medium",
     "reaction",
     "reaction_diffusion",
+    "ricci",
     "save",
     "snapshot",
     "surface_diffusion",

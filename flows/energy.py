@@ -19,6 +19,7 @@ __all__ = [
     "graph_area",
     "interaction",
     "internal",
+    "liouville",
     "potential",
 ]
 
@@ -146,3 +147,20 @@ def interaction(
     """
     field = 0.5 * (length**2 * inner(grad(phi), grad(phi)) + phi**2)
     return strength * (field - rho * phi) * measure
+
+
+def liouville(u: Any, curvature: Any, *, measure: ufl.Measure = dx) -> ufl.Form:
+    r"""Liouville energy of the conformal metric $e^{2u} g$ {cite}`osgood1988`.
+
+    $$ E(u) = \int \tfrac12 |\nabla u|^2 + K u. $$
+
+    Among metrics of one area its stationary points have constant curvature. The second term is
+    taken by the vertex rule: the nodes of a triangulated surface are where its curvature is.
+
+    Args:
+        u: Logarithm of the conformal factor, P1.
+        curvature: Gauss curvature $K$ of the metric $g$.
+        measure: Where it is integrated.
+    """
+    nodes = measure(metadata={"quadrature_rule": "vertex", "quadrature_degree": 1})
+    return 0.5 * inner(grad(u), grad(u)) * measure + curvature * u * nodes

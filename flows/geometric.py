@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flows.bending import WillmoreFlow
+from flows.conformal import RicciFlow
 from flows.curvature import NormalL2, SurfaceFlow
 from flows.diffusion import SurfaceDiffusionFlow
 from flows.harmonic import MapFlow
@@ -15,7 +16,7 @@ from flows.smooth import SmoothFlow
 from dolfinx import fem
 from dolfinx import mesh as dmesh
 
-__all__ = ["harmonic_map", "mean_curvature", "surface_diffusion", "willmore"]
+__all__ = ["harmonic_map", "mean_curvature", "ricci", "surface_diffusion", "willmore"]
 
 
 def harmonic_map(
@@ -72,6 +73,28 @@ def mean_curvature(mesh: Any, **options: Any) -> SurfaceFlow | SmoothFlow:
     if flat := {*options} - {"name", "petsc_options"}:
         raise ValueError(f"{', '.join(sorted(flat))}: only for flat cells, a mesh of degree 1.")
     return SmoothFlow(mesh, **options)
+
+
+def ricci(mesh: Any, **options: Any) -> RicciFlow:
+    r"""Ricci flow of a surface: the metric $e^{2u} g_0$ flows to one of constant curvature.
+
+    $$ \dot u = \bar K - K, \qquad K = e^{-2u} (K_0 - \Delta u), \qquad
+       \bar K = \frac{2\pi\chi}{A} $$
+
+    It is the flow of the Liouville energy in the $L^2$ metric of $e^{2u} g_0$, its area $A$ kept.
+    The limit exists whatever the genus {cite}`hamilton1988,chow1991`, and so every surface has a
+    metric of constant curvature. Near it a mode of the Laplacian with the eigenvalue $\lambda$
+    decays at the rate $\lambda - 2 \bar K$: on the unit sphere $l(l+1) - 2$. Times scale with the
+    area.
+
+    The surface itself stays as it is, only lengths on it change: plot ``flow.curvature`` or ``u``.
+    ``flows.Relax(1.0, growth=4)`` finds the limit in a few steps.
+
+    Args:
+        mesh: A closed, connected surface of flat triangles, of any genus.
+        options: Passed on to :class:`flows.conformal.RicciFlow`: ``petsc_options``, ``name``.
+    """
+    return RicciFlow(mesh, **{"name": "ricci"} | options)
 
 
 def surface_diffusion(mesh: Any, **options: Any) -> SurfaceDiffusionFlow:

@@ -23,12 +23,13 @@ from flows.formats import (
     one_or_two,
     positive,
 )
+from flows.level_surface import genus_two
 from flows.open_shapes import hemisphere, periodic_strip, tube
 from flows.orientation import closed, orientation
 from flows.periodic import PeriodicMesh, periodic_box, shared
 from flows.ranks import on_root
 from flows.remesh import remeshed
-from flows.shapes import circle, dumbbell, ellipsoid, from_arrays, sphere, torus
+from flows.shapes import bumpy_sphere, circle, dumbbell, ellipsoid, from_arrays, sphere, torus
 
 import dolfinx.mesh as dmesh
 import numpy as np
@@ -41,12 +42,14 @@ __all__ = [
     "PeriodicMesh",
     "ball",
     "box",
+    "bumpy_sphere",
     "circle",
     "closed",
     "disk",
     "dumbbell",
     "ellipsoid",
     "from_arrays",
+    "genus_two",
     "hemisphere",
     "interval",
     "orientation",

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from dolfinx.mesh import CellType, Mesh
 from mpi4py import MPI
 
-__all__ = ["circle", "dumbbell", "ellipsoid", "from_arrays", "sphere", "torus"]
+__all__ = ["bumpy_sphere", "circle", "dumbbell", "ellipsoid", "from_arrays", "sphere", "torus"]
 
 type Floats = npt.NDArray[np.float64]
 type Integers = npt.NDArray[np.int64]
@@ -215,6 +215,33 @@ def dumbbell(
 
     n = _frequency(1.0, h, 0)
     return built(lambda: _icosphere(n), pinched, order=order, comm=comm)
+
+
+def bumpy_sphere(
+    amplitude: float = 0.2, *, h: float = 0.1, order: int = 1, comm: MPI.Comm = MPI.COMM_WORLD
+) -> Mesh[Any]:
+    r"""The unit sphere with bumps and dents and no symmetry, curved both ways.
+
+    $$ r = 1 + a\, \big(\sin(3x + 1) \cos 2y + \cos(3z + 0.7) \sin(2xy + x)\big) $$
+
+    Args:
+        amplitude: Their height $a$, between 0 and 0.3.
+        h: Longest edge on the sphere.
+        order: Degree of the cells; 2 curves them.
+        comm: Communicator of the mesh.
+    """
+    positive(h=h)
+    if not 0 <= amplitude <= 0.3:
+        raise ValueError(f"amplitude = {amplitude}: give a number between 0 and 0.3")
+
+    def uneven(points: Floats) -> Floats:
+        p = _unit(points)
+        x, y, z = p.T
+        bumps = np.sin(3 * x + 1) * np.cos(2 * y) + np.cos(3 * z + 0.7) * np.sin(2 * x * y + x)
+        return np.asarray(p * (1 + amplitude * bumps)[:, None])
+
+    n = _frequency(1.0, h, 0)
+    return built(lambda: _icosphere(n), uneven, order=order, comm=comm)
 
 
 def _unit(points: Floats) -> Floats:

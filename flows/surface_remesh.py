@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from dolfinx.mesh import Mesh
 
-__all__ = ["remesh"]
+__all__ = ["remesh", "triangulated"]
 
 # Smallest angle in degrees: what is worth another pass, and what only a surface that folds has.
 _GOOD_ANGLE, _LEAST_ANGLE = 20.0, 5.0
@@ -112,9 +112,9 @@ def _triangulated(old: Arrays, h: float | None) -> tuple[Floats, Integers]:
     """Straight triangles: from the corners, then put on the old surface if that is curved."""
     used, corners = np.unique(old.cells.nodes[:, :3], return_inverse=True)
     points = old.points[used]
-    x, cells = new = _by_mmg(points, corners, _sizes(points, corners, h))
+    x, cells = new = triangulated(points, corners, _sizes(points, corners, h))
     if least_angle(x, cells) < _GOOD_ANGLE:
-        again = _by_mmg(x, cells, _spacing(x, cells))
+        again = triangulated(x, cells, _spacing(x, cells))
         x, cells = max(new, again, key=lambda mesh: least_angle(*mesh))
     if topology(cells) != topology(corners):
         raise RuntimeError("its topology would change")
@@ -160,8 +160,17 @@ def _spacing(x: Floats, cells: Integers) -> Floats:
     return np.asarray(2 / 3**0.25 * np.sqrt(np.bincount(at, np.repeat(area, 3)) / np.bincount(at)))
 
 
-def _by_mmg(x: Floats, cells: Integers, size: Floats) -> tuple[Floats, Integers]:
-    """Triangles with edges of these sizes."""
+def triangulated(x: Floats, cells: Integers, size: Floats) -> tuple[Floats, Integers]:
+    """New triangles by Mmg.
+
+    Args:
+        x: Nodes, shape (nodes, 3).
+        cells: Triangles; smooth, but for corners of the boundary.
+        size: Length of the new edges at each node.
+
+    Returns:
+        The new nodes, on a smooth interpolation of the old ones, and triangles.
+    """
     try:
         import mmgpy
     except ImportError as error:
