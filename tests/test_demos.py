@@ -185,3 +185,22 @@ def test_scan(run):
     assert demo["worst"] <= 1e-12 * demo["area"][0]
     assert demo["fall"].min() > 0
     assert demo["area"][-1] < 0.95 * demo["area"][0]
+
+
+def test_harmonic_map(run):
+    demo = run("harmonic_map", h=0.1, until=0.3)
+    (event,) = demo["events"]["a bubble"]
+    assert not demo["events"]["untwisting"]
+    assert event.kind == "bubble"
+    assert np.hypot(*event.place[:2]) < 0.1
+    for name, energy in demo["ends"].items():
+        assert energy == pytest.approx(2 * np.pi, rel=0.02)
+        assert demo["rise"][name] < 0
+        assert demo["length"][name] < 1e-14
+
+
+def test_hedgehog(run):
+    demo = run("hedgehog", n=8)
+    assert max(demo["rise"].values()) < 0
+    assert max(demo["energies"]) < demo["exact"]
+    assert demo["limit"] == pytest.approx(demo["exact"], rel=0.02)
