@@ -15,6 +15,7 @@ from ufl.algorithms import expand_derivatives
 from ufl.algorithms.analysis import extract_type
 from ufl.algorithms.apply_algebra_lowering import apply_algebra_lowering
 from ufl.algorithms.compute_form_data import compute_form_data
+from ufl.algorithms.estimate_degrees import estimate_total_polynomial_degree
 from ufl.corealg.map_dag import map_expr_dag
 from ufl.corealg.multifunction import MultiFunction
 from ufl.corealg.traversal import unique_pre_traversal
@@ -59,6 +60,10 @@ def substitute(form: ufl.Form, mapping: Mapping[Any, Any]) -> ufl.Form:
 
 
 def _estimated_degree(form: ufl.Form) -> int:
+    bends = max(_bend(integral.ufl_domain()) for integral in form.integrals())
+    if bends > 1:
+        # UFL counts the factors of the geometry as if they were rough: six times the points.
+        return max(int(estimate_total_polynomial_degree(expand_derivatives(form))), 2 * bends)
     data = compute_form_data(
         form,
         do_apply_function_pullbacks=True,
@@ -74,6 +79,12 @@ def _estimated_degree(form: ufl.Form) -> int:
         ),
         default=0,
     )
+
+
+def _bend(mesh: Any) -> int:
+    """Degree of the cells of a mesh of simplices; 1 for others."""
+    element = mesh.ufl_coordinate_element()
+    return int(element.embedded_superdegree) if mesh.ufl_cell().is_simplex else 1
 
 
 def lumpable(function: Any) -> bool:
