@@ -1,8 +1,8 @@
 # # A hedgehog in a cube
 #
-# **What you see.** The directions of a liquid crystal in a cube, held by the walls so that they look
-# outward. Somewhere inside there must be a point where they make no sense: a defect. From a
-# tangled start the twist relaxes, the defect moves to the centre, and the hedgehog $x/|x|$ remains.
+# **What you see.** The directions of a liquid crystal in a cube, held by the walls so that they
+# look outward. Somewhere inside there must be a point where they make no sense: a defect. From a
+# tangled start the twist relaxes, the defect moves to the centre, and the hedgehog $x/|x|$ stays.
 #
 # **Strong form.** $\dot u = \Delta u + |\nabla u|^2 u$ with $|u| = 1$; on the walls $u = x/|x|$.
 #
