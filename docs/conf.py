@@ -74,6 +74,7 @@ html_sidebars = {
     "your_own_flow": [],
     "densities": [],
     "surfaces": [],
+    "maps": [],
     "running": [],
     "parallel": [],
     "meshes": [],

@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-PAGES = ("index", "getting_started", "your_own_flow", "densities", "surfaces")
+PAGES = ("index", "getting_started", "your_own_flow", "densities", "surfaces", "maps")
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
