@@ -16,6 +16,7 @@ from flows.catalogue import (
     allen_cahn,
     cahn_hilliard,
     fokker_planck,
+    grain_growth,
     graph_area,
     heat,
     heat_entropy,
@@ -32,6 +33,7 @@ from flows.dofs import noise
 from flows.evolution import Finished, History, evolve
 from flows.flow import Event, StepFailed, StepReport
 from flows.geometric import harmonic_map, mean_curvature, ricci, surface_diffusion, willmore
+from flows.grains import voronoi
 from flows.metric import KL, L2, Dissipation, FisherRao, HMinus1, Onsager, Wasserstein
 from flows.movement import GradientFlow
 from flows.observe import Checkpoint, Movie, Observer, Picture, Progress, Stop
@@ -96,6 +98,7 @@ __all__ = [
     "energy",
     "evolve",
     "fokker_planck",
+    "grain_growth",
     "graph_area",
     "harmonic_map",
     "heat",
@@ -117,6 +120,7 @@ __all__ = [
     "tangential",
     "thin_film",
     "transport",
+    "voronoi",
     "willmore",
 ]
 

@@ -9,6 +9,7 @@ from flows import energy
 from flows.attraction import QuadraticAttraction
 from flows.fokker_planck import LinearFokkerPlanck, free_energy
 from flows.forms import lumpable
+from flows.grains import GrainGrowth
 from flows.metric import L2, HMinus1, Wasserstein
 from flows.mobility import Upwind, edge_weights
 from flows.movement import GradientFlow
@@ -24,6 +25,7 @@ __all__ = [
     "allen_cahn",
     "cahn_hilliard",
     "fokker_planck",
+    "grain_growth",
     "graph_area",
     "heat",
     "heat_entropy",
@@ -266,6 +268,35 @@ def reaction_diffusion(
     options = {"name": "reaction_diffusion"} | options
     scheme = options.pop("scheme", ImplicitEuler())
     return GradientFlow(reactions_energy(c, star), c, metric, scheme=scheme, **options)
+
+
+def grain_growth(domain: Any, n: int, *, eps: float, **options: Any) -> GrainGrowth:
+    r"""Growth of grains, the many-phase Allen-Cahn equation of {cite}`fan1997`.
+
+    $$ \varepsilon\, \dot u_i = \varepsilon \Delta u_i - \varepsilon^{-1} \Big( u_i^3 - u_i
+       + 3 u_i \sum_{j \ne i} u_j^2 \Big), \qquad i = 1, \dots, n $$
+
+    Boundaries move by their mean curvature, $V = -H$, and meet at 120 degrees: a grain with $k$
+    neighbours in the plane obeys $\dot A = \frac{\pi}{3} (k - 6)$ {cite}`mullins1956`, up to
+    $O(\varepsilon / R)$ for grains of the size $R$: so much the junctions cost. Each grain has its
+    own order parameter; :func:`flows.voronoi` makes them. Steps shorter than $\varepsilon^2$ are
+    convex problems, and :class:`flows.Adaptive` stays below.
+
+    Args:
+        domain: Mesh, possibly periodic.
+        n: Number of grains at the beginning, 2 at least.
+        eps: Width of the boundaries; three cells at least.
+        options: Passed on to :class:`flows.GradientFlow`.
+
+    Raises:
+        ValueError: on every rank, for another number of grains, or a width that is not positive.
+    """
+    if not isinstance(domain, mesh.Mesh):
+        raise ValueError(f"Give a DOLFINx mesh, not {type(domain).__name__}.")
+    if not (n >= 2 and eps > 0):
+        raise ValueError(f"n = {n}, eps = {eps}: give two grains at least, and a positive width.")
+    u = fem.Function(fem.functionspace(domain, ("Lagrange", 1, (n,))), name="u")
+    return GrainGrowth(u, eps, **{"name": "grain_growth"} | options)
 
 
 def graph_area(domain: Any, *, flat: bool = False, **options: Any) -> GradientFlow:

@@ -245,7 +245,8 @@ def things(what: Any, name: str | None) -> Iterator[tuple[Any, str]]:
 
 def _shown(flow: Any, name: str | None) -> Sequence[Any]:
     """The states of a flow; where the state is the shape itself, the first field on the shape."""
-    states = flow.state if isinstance(flow.state, tuple) else (flow.state,)
+    state = getattr(flow, "shown", flow.state)
+    states = state if isinstance(state, tuple) else (state,)
     fields = tuple(getattr(flow, "fields", ())) or states
     if name is not None:
         chosen = [u for u in fields if u.name == name]
