@@ -91,8 +91,7 @@ class MapFlow(Flow):
         self._check_conditions()
         self._u, self._past = state, fem.Function(V)
         self._past_tau = 0.0
-        self._known = np.zeros(0)
-        self._normals = np.zeros(0)
+        self._known = self._held = self._normals = np.zeros(0)
         self._bubbles = Bubbles(V, target.quantum if energy is None else np.nan)
 
     def _check(self, u: fem.Function, target: Target) -> None:
@@ -153,13 +152,14 @@ class MapFlow(Flow):
 
     @override
     def settle(self) -> None:
-        """Give the map its boundary values, and take its values to the target, if they are new.
+        """Give the map its boundary values, and take its values to the target, if any are new.
 
         Raises:
             ValueError: on every rank, if a value has no closest point, or if boundary values do not
                 lie in the target.
         """
-        if self.mesh.comm.allreduce(np.array_equal(self._known, self._u.x.array), MPI.LAND):
+        pairs = ((self._known, self._u.x.array), (self._held, self._boundary()))
+        if self.mesh.comm.allreduce(all(np.array_equal(*pair) for pair in pairs), MPI.LAND):
             return
         self._apply_bcs()
         values = self._values(self._u)
@@ -184,8 +184,15 @@ class MapFlow(Flow):
 
     def _know(self) -> None:
         """The state is settled as it is."""
-        self._known = self._u.x.array.copy()
+        self._known, self._held = self._u.x.array.copy(), self._boundary()
         self._normals = self.target.normal(self._values(self._u))
+
+    def _boundary(self) -> Floats:
+        """The boundary values as the conditions give them, zero elsewhere."""
+        held = np.zeros_like(self._u.x.array)
+        for bc in self.bcs:
+            bc.set(held)
+        return held
 
     def _values(self, u: fem.Function) -> Floats:
         """The values at the local nodes, one in each row: a view."""

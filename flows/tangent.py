@@ -81,6 +81,7 @@ class TangentSolver:
         self.mass = assembled(compiled(shares), V)[:: self._dim].copy()
         self.fixed = fixed_entries([V], bcs)[0]
         self._sigma = math.nan
+        self._basis = self._make_basis()
         self._make_matrices()
         self._options = Options(prefix, CG, options or {})
         self.ksp = PETSc.KSP().create(V.mesh.comm)
@@ -91,22 +92,25 @@ class TangentSolver:
             self.ksp.setFromOptions()
 
     # -- matrices ------------------------------------------------------------------------------
+    def _make_basis(self) -> PETSc.Mat:
+        """The matrix of the bases of the tangent planes: a block for each node."""
+        n, m = self._owned, self._dim
+        first = np.arange(*self._V.dofmap.index_map.local_range)[:, None, None]
+        rows = np.broadcast_to(m * first + np.arange(m)[:, None], (n, m, m - 1))
+        cols = np.broadcast_to((m - 1) * first + np.arange(m - 1), (n, m, m - 1))
+        basis = PETSc.Mat().create(self._V.mesh.comm)
+        basis.setSizes([(n * m, None), (n * (m - 1), None)])
+        basis.setType("aij")
+        basis.setPreallocationCOO(*(x.astype(PETSc.IntType).ravel() for x in (rows, cols)))
+        basis.setValuesCOO(tangents(np.eye(m)[[-1] * n]).ravel())
+        return basis
+
     def _make_matrices(self) -> None:
-        """The bases in a matrix, and the product of three matrices, to be used again."""
-        comm, n, m = self._V.mesh.comm, self._owned, self._dim
-        ranges = self._V.dofmap.index_map.local_range
-        first = np.arange(*ranges, dtype=PETSc.IntType)
-        rows = np.broadcast_to(m * first[:, None, None] + np.arange(m)[:, None], (n, m, m - 1))
-        cols = np.broadcast_to((m - 1) * first[:, None, None] + np.arange(m - 1), (n, m, m - 1))
-        self._basis = PETSc.Mat().create(comm)
-        self._basis.setSizes([(n * m, None), (n * (m - 1), None)])
-        self._basis.setType("aij")
-        self._basis.setPreallocationCOO(*(x.astype(PETSc.IntType).ravel() for x in (rows, cols)))
-        self._basis.setValuesCOO(tangents(np.eye(m)[[-1] * n]).ravel())
+        """The matrices of the step, and the product of three of them, to be used again."""
         self._assemble()
         self._combine(1.0)
         self._reduced = self._matrix.PtAP(self._basis)
-        self._reduced.setBlockSize(m - 1)
+        self._reduced.setBlockSize(self._dim - 1)
         self._reduced.setOption(PETSc.Mat.Option.SPD, True)
         self._x, self._b = self._reduced.createVecs()
 
@@ -123,8 +127,8 @@ class TangentSolver:
         start = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=start.size - 1))])
         size = (self._owned * self._dim, None)
         csr = (start.astype(PETSc.IntType), cols[kept], values[kept])
-        self._stiffness = PETSc.Mat().createAIJ([size, size], csr=csr, comm=full.comm)
-        self._diagonal = self._stiffness.getDiagonal()
+        self._stiffness = PETSc.Mat().createAIJ([size, size], csr=csr, comm=self._V.mesh.comm)
+        full.destroy()
         self._matrix = self._stiffness.duplicate(copy=True)
 
     def _combine(self, sigma: float) -> None:
@@ -142,8 +146,9 @@ class TangentSolver:
         """Follow the step, and coefficients of the energy that have changed."""
         same = all(map(np.array_equal, self._seen, map(_values, self._read)))
         if not self._V.mesh.comm.allreduce(same, MPI.LAND):
+            for matrix in (self._stiffness, self._matrix, self._reduced):
+                matrix.destroy()
             self._make_matrices()
-            self.ksp.setOperators(self._reduced)
             self._sigma = math.nan
         if sigma != self._sigma:
             self._combine(sigma)
@@ -204,7 +209,8 @@ class TangentSolver:
         return load
 
     def forget(self) -> None:
-        """Nothing is kept from step to step that a step depends on."""
+        """Drop the preconditioner: multigrid keeps its coarse levels from step to step."""
+        self.ksp.reset()
 
 
 def _values(read: Any) -> Any:

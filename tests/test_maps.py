@@ -362,6 +362,8 @@ def test_a_resumed_run_keeps_its_past_and_its_events(tmp):
     for column in ("t", "energy", "movement"):
         assert again[column] == pytest.approx(history[column], rel=1e-12, abs=1e-12)
     assert resumed.memory()["bubble_calm"] == whole.memory()["bubble_calm"]
+    again = flows.evolve(wild(MPI.COMM_SELF), steps=4, tau=control, resume=tmp / "u.h5")
+    assert again["energy"] == pytest.approx(history["energy"], rel=1e-8)
 
 
 def test_a_map_that_is_overwritten_begins_anew():
@@ -369,6 +371,16 @@ def test_a_map_that_is_overwritten_begins_anew():
     first = flows.evolve(flow, steps=3, tau=1e-3)["energy"]
     flow.state.interpolate(lambda x: 3 * twisted(x))
     assert flows.evolve(flow, steps=3, tau=1e-3)["energy"] == pytest.approx(first, rel=1e-13)
+
+
+def test_boundary_values_that_are_set_anew_are_taken():
+    flow = framed(interval(h=0.1), lambda x: [np.cos(x[0]), np.sin(x[0]), 0 * x[0]])
+    flow.step(0.1)
+    g = flow.bcs[0].g
+    g.x.array[:] = np.roll(g.x.array.reshape(-1, 3), 1, axis=1).ravel()
+    flow.step(0.1)
+    fixed = flow.solver.fixed
+    assert np.abs(flow.state.x.array - g.x.array)[fixed].max(initial=0) < 1e-15
 
 
 def test_a_map_that_makes_no_sense_is_refused():
