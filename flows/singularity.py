@@ -139,6 +139,8 @@ class Watch:
         self.parts(t)
         c = max(range(self.count), key=self.growth)
         part = self.seen[c]
+        if self._blurred:
+            return self._degenerate(min(self.seen, key=lambda p: p.angle), t, final=True)
         small = part.size < self._start[c] / 2
         if small and self.growth(c) > 1.5 and (part.round or part.whole):
             return self._extinction(c, part, t)
@@ -186,6 +188,11 @@ class Watch:
     def _ugly(self, part: Part) -> bool:
         return part.angle < min(5.0, self._angle / 2)
 
+    @property
+    def _blurred(self) -> bool:
+        """Whether the mesh began with needles, whose curvature is no evidence of anything."""
+        return self._angle < 5
+
     def _near(self, c: int, part: Part, t: float) -> bool:
         """Whether hardly any time is left, or little and the mesh is at its limits."""
         left = 0.5 / max(abs(part.curvature), 1e-300) ** self.power / max(t - self._born, 1e-300)
@@ -199,7 +206,7 @@ class Watch:
         return ring and self._near(c, part, t) and self._steady(c, 1.0, 6.0)
 
     def _closes(self, c: int, part: Part, t: float) -> bool:
-        if part.round or part.whole or not self._near(c, part, t):
+        if self._blurred or part.round or part.whole or not self._near(c, part, t):
             return False
         return self._steady(c, 1.4, 6.0)
 
@@ -234,7 +241,7 @@ class Watch:
         words = (
             f"the mesh degenerates near {_text(part.peak)} at t = {t:.5g}: smallest angle "
             f"{part.angle:.2g} degrees, largest mean curvature {abs(part.curvature):.3g}; mesh the "
-            "surface anew by flow.remesh(), or begin with smaller cells"
+            "surface anew, when it is read (h=...) or by flow.remesh(), or begin with smaller cells"
         )
         return Event("degenerate mesh", t, part.peak, words, final=final)
 

@@ -53,6 +53,7 @@ class Watched(Flow):
     power = 2
     remeshing: Remesh | None = None
     adopted = 0
+    _refused = math.inf
     _watch: Watch | None = None
     _made: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -94,10 +95,21 @@ class Watched(Flow):
         if gone:
             self.adopt(without(self.mesh, gone))
         rule = self.remeshing
-        if rule is not None and self.surface.quality().angle < rule.angle:
+        if rule is not None and self.surface.quality().angle < min(rule.angle, self._refused / 2):
             events = [event for event in events if event.kind != "degenerate mesh"]
-            events.append(self.remesh(rule.h))
+            events.append(self._remeshed(rule.h))
         return events
+
+    def _remeshed(self, h: float | None) -> Event:
+        """A new mesh, or else the reason why the old one stays until its angles have halved."""
+        try:
+            return self.remesh(h)
+        except ValueError as error:
+            self._refused = self.surface.quality().angle
+            words = f"at t = {self.time:.5g} the old mesh stays: {error}"
+            return Event(
+                "degenerate mesh", self.time, self.watch.seen[0].centre, words, final=False
+            )
 
     @override
     def despair(self, failure: StepFailed) -> Event | None:
@@ -137,17 +149,18 @@ class Watched(Flow):
         type(self).__init__(self, mesh, *given, **options)
         self.time, self.report, self.remeshing = time, report, rule
         self.adopted += 1
+        self._refused = math.inf
         self._watch = None if watch is None else Watch(self.surface, self.power, time, watch)
 
     @override
     def memory(self) -> dict[str, Any]:
-        kept = super().memory() | {"adopted": float(self.adopted)}
+        kept = super().memory() | {"adopted": float(self.adopted), "refused": self._refused}
         return kept | {f"watch_{key}": value for key, value in self.watch.memory().items()}
 
     @override
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         super().restore(snapshot)
-        self.adopted = int(snapshot["adopted"])
+        self.adopted, self._refused = int(snapshot["adopted"]), float(snapshot["refused"])
         self.watch.restore(
             {k.removeprefix("watch_"): v for k, v in snapshot.items() if k.startswith("watch_")}
         )
