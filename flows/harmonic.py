@@ -192,7 +192,7 @@ class MapFlow(Flow):
         held = np.zeros_like(self._u.x.array)
         for bc in self.bcs:
             bc.set(held)
-        return held
+        return np.asarray(held)
 
     def _values(self, u: fem.Function) -> Floats:
         """The values at the local nodes, one in each row: a view."""
