@@ -86,10 +86,10 @@ class TangentSolver:
         self._options = Options(prefix, CG, options or {})
         self.ksp = PETSc.KSP().create(V.mesh.comm)
         self.ksp.setOptionsPrefix(prefix)
-        self.ksp.setInitialGuessNonzero(True)
         self.ksp.setOperators(self._reduced)
         with self._options():
             self.ksp.setFromOptions()
+        self.ksp.setInitialGuessNonzero(self.ksp.getType() != "preonly")
 
     # -- matrices ------------------------------------------------------------------------------
     def _make_basis(self) -> PETSc.Mat:
