@@ -28,6 +28,9 @@ __all__ = ["GrainGrowth", "voronoi"]
 
 type Floats = npt.NDArray[np.float64]
 
+GONE = 1e-6
+"""Below it everywhere an order parameter becomes zero, which lowers the energy."""
+
 
 class GrainGrowth(GradientFlow):
     r"""Grains that grow and vanish; made by :func:`flows.grain_growth`.
@@ -81,6 +84,10 @@ class GrainGrowth(GradientFlow):
 
     @override
     def _commit(self) -> None:
+        # What is left of a grain that is gone would halve with each step for ever.
+        gone = self._largest() < GONE
+        if gone.any():
+            self.states[0].x.array.reshape(-1, gone.size)[:, gone] = 0.0
         self._draw()
 
     def _draw(self) -> None:
@@ -98,10 +105,13 @@ class GrainGrowth(GradientFlow):
 
         The same on any number of ranks. A grain that another one cuts in two counts once.
         """
-        u = self._values()
-        largest = np.empty(len(u))
-        self.mesh.comm.Allreduce(u.max(axis=1, initial=-np.inf), largest, MPI.MAX)
-        return int(np.count_nonzero(largest > 0.5))
+        return int(np.count_nonzero(self._largest() > 0.5))
+
+    def _largest(self) -> Floats:
+        """The largest absolute value of each order parameter."""
+        u = np.abs(self._values()).max(axis=1, initial=0.0)
+        self.mesh.comm.Allreduce(MPI.IN_PLACE, u, MPI.MAX)
+        return np.asarray(u)
 
     def sizes(self) -> Floats:
         r"""Size of each grain, $\int u_i^2 / \sum_j u_j^2$: together they fill the domain."""

@@ -11,7 +11,8 @@ $$ D^2W(u)\, x = (3 |u|^2 - 1)\, x + 6\, u\, (u \cdot x) - 6\, u^2 x $$
 
 is a product at each node: $n$ parameters cost $n$ times one, not $n^2$ times. Below
 $\tau = \varepsilon^2$ it is positive definite, and $S + 2 \varepsilon^{-1} M_L$, what it is inside
-the grains, is a preconditioner for each parameter.
+the grains, is a preconditioner for each parameter. One that is zero everywhere stays so and costs
+nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, override
 
-from flows.forms import VERTEX, assembled, compiled, lumpable
+from flows.forms import VERTEX, assembled, compiled, lumpable, zero
 from flows.functional import StepFunctional
 from flows.matrix import Watched
 from flows.options import Options
@@ -31,6 +32,7 @@ import numpy.typing as npt
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fempetsc
+from mpi4py import MPI
 from petsc4py import PETSc
 from ufl import dx, grad, inner
 
@@ -89,6 +91,7 @@ class PhaseSolver(Solver):
         return (
             step.convex
             and not (step.kept or bcs)
+            and zero(step.work)
             and isinstance(step.scheme, MinimizingMovement | BDF2)
             and lumpable(step.states[0])
             and not {"ksp_type", "pc_type", "mat_type"} & {*(options or {})}
@@ -104,8 +107,7 @@ class _Hessian:
     """The action of $J$."""
 
     def __init__(self, V: fem.FunctionSpace, eps: float, tau: fem.Constant) -> None:
-        self.n, self._eps = V.dofmap.bs, eps
-        one = scalar(V)
+        self.n, one = V.dofmap.bs, scalar(V)
         a, b = ufl.TrialFunction(one), ufl.TestFunction(one)
         form = eps * (a * b / tau + inner(grad(a), grad(b))) * dx
         self.matrix = Watched([form], compiled(form), [])
@@ -114,6 +116,7 @@ class _Hessian:
         self.pair = self.matrix.petsc.createVecs()
         self.changed = True
         self._diagonal = self._factor = np.zeros((self.n, owned))
+        self._alive = np.ones(self.n, dtype=bool)
 
     def move_to(self, x: PETSc.Vec) -> None:
         """Take the second derivatives at an iterate."""
@@ -121,6 +124,8 @@ class _Hessian:
         self._diagonal = self.mass * (3 * (u**2).sum(axis=0) - 1 - 6 * u**2)
         self._factor = np.sqrt(6 * self.mass) * u
         self.changed |= self.matrix.update(())
+        u.any(axis=1, out=self._alive)
+        x.comm.tompi4py().Allreduce(MPI.IN_PLACE, self._alive, MPI.LOR)
 
     def split(self, x: PETSc.Vec) -> Floats:
         """The owned values of each parameter in a row."""
@@ -136,11 +141,11 @@ class _Hessian:
     def each(self, action: Any, rows: Floats) -> Floats:
         """Apply something to one parameter after the other."""
         v, w = self.pair
-        out = np.empty_like(rows)
-        for row, image in zip(rows, out, strict=True):
-            v.array[:] = row
+        out = np.zeros_like(rows)
+        for i in np.flatnonzero(self._alive):
+            v.array[:] = rows[i]
             action(v, w)
-            image[:] = w.array_r
+            out[i] = w.array_r
         return out
 
 

@@ -50,7 +50,7 @@ def test_one_energy_two_metrics(run):
 
 
 def test_mean_curvature(run):
-    demo = run("mean_curvature", h=0.2, until=0.01)
+    demo = run("mean_curvature", h=0.3, until=0.01)
     assert demo["worst"] <= 1e-12 * demo["area"][0]
     assert np.diff(demo["area"]).max() < 0
     for name, tolerance in {"area": 0.1, "volume": 0.05}.items():
@@ -147,7 +147,7 @@ def test_langevin(run):
 
 
 def test_clifford_torus(run):
-    demo = run("clifford_torus", h=0.4, until=1)
+    demo = run("clifford_torus", h=0.4, until=0.5)
     assert 0 < demo["error"] < 1.5e-3
     assert demo["rise"] < 0
     assert demo["worst"] <= 1e-10
@@ -162,7 +162,7 @@ def test_red_blood_cell(run):
 
 
 def test_curve_shortening(run):
-    demo = run("curve_shortening", n=120, turns=1)
+    demo = run("curve_shortening", n=80, turns=1)
     assert demo["rate"] == pytest.approx(-2 * np.pi, rel=0.02)
     assert demo["roundness"][-1] < 1.01
 
@@ -204,3 +204,11 @@ def test_hedgehog(run):
     assert max(demo["rise"].values()) < 0
     assert max(demo["energies"]) < demo["exact"]
     assert demo["limit"] == pytest.approx(demo["exact"], rel=0.02)
+
+
+def test_grain_growth(run):
+    demo = run("grain_growth", n=9, eps=0.08, until=0.05)
+    assert demo["rise"] < 0
+    assert demo["born"] == 0
+    assert demo["missing"] < 1e-12
+    assert demo["history"]["grains"][-1] < 9
