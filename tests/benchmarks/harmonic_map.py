@@ -184,6 +184,6 @@ def speed(steps: int = 10) -> None:
 if __name__ == "__main__":
     parts: dict[str, Any] = {f.__name__: f for f in (circle, bubble, square, hedgehog, speed)}
     options = argparse.ArgumentParser(description=__doc__, add_help=False)
-    options.add_argument("parts", nargs="*", default=[*parts], choices=[*parts])
-    for part in options.parse_known_args()[0].parts:
+    options.add_argument("parts", nargs="*", help=", ".join(parts))
+    for part in options.parse_known_args()[0].parts or parts:
         parts[part]()
