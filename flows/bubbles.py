@@ -59,7 +59,8 @@ class Bubbles:
         mine = (-1.0, [0.0] * 3)
         if squares.size:
             k = int(squares.argmax())
-            mine = float(squares[k]), self._x[self._edges[k]].mean(axis=0).tolist()
+            # One end, not the middle: in a periodic box the two may sit at opposite sides.
+            mine = float(squares[k]), max(self._x[self._edges[k]].tolist())
         largest, place = max(self._comm.allgather(mine))
         return math.sqrt(largest) / 2, place
 
