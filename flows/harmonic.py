@@ -210,6 +210,7 @@ class MapFlow(Flow):
         except SolveFailed:
             if not stencil.ratio:
                 raise
+            # A minimizing movement into a sphere cannot raise the energy where no angle is obtuse.
             report = self._attempt(tau, Stencil(), before, now)
         self._past.x.array[:] = now.ravel()
         self._past_tau = tau
