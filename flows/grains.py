@@ -19,6 +19,7 @@ from flows.periodic import PeriodicMesh
 from flows.phases import PhaseSolver, masses, scalar
 from flows.solver import Solver
 
+import dolfinx
 import numpy as np
 import numpy.typing as npt
 from dolfinx import fem, mesh
@@ -48,11 +49,13 @@ class GrainGrowth(GradientFlow):
     """
 
     def __init__(self, u: fem.Function, eps: float, **options: Any) -> None:
-        self._eps, one = eps, scalar(u.function_space)
+        one = scalar(u.function_space)
+        # A constant, not a number in the forms: one kernel serves all widths.
+        self._eps = fem.Constant(one.mesh, dolfinx.default_scalar_type(eps))
         self.grain = fem.Function(one, name="grain")
         self._masses = masses(one)[: one.dofmap.index_map.size_local]
-        E = energy.grains(u, eps)
-        super().__init__(lump(E, [u]) if lumpable(u) else E, u, L2(eps), **options)
+        E = energy.grains(u, self._eps)
+        super().__init__(lump(E, [u]) if lumpable(u) else E, u, L2(self._eps), **options)
 
     @override
     def _make_solver(self, coordinates: Any, lumped: bool, options: Any) -> Solver:
@@ -63,7 +66,7 @@ class GrainGrowth(GradientFlow):
     @override
     def limit(self, tolerance: float) -> float:
         """Beyond it a step is no convex problem."""
-        return 0.9 * self._eps**2
+        return 0.9 * float(self._eps.value) ** 2
 
     # -- what can be seen ----------------------------------------------------------------------
     @override

@@ -61,7 +61,7 @@ class PhaseSolver(Solver):
     def __init__(
         self,
         step: StepFunctional,
-        eps: float,
+        eps: fem.Constant,
         *,
         prefix: str,
         options: Mapping[str, Any] | None = None,
@@ -106,13 +106,13 @@ class PhaseSolver(Solver):
 class _Hessian:
     """The action of $J$."""
 
-    def __init__(self, V: fem.FunctionSpace, eps: float, tau: fem.Constant) -> None:
+    def __init__(self, V: fem.FunctionSpace, eps: fem.Constant, tau: fem.Constant) -> None:
         self.n, one = V.dofmap.bs, scalar(V)
         a, b = ufl.TrialFunction(one), ufl.TestFunction(one)
         form = eps * (a * b / tau + inner(grad(a), grad(b))) * dx
         self.matrix = Watched([form], compiled(form), [])
         owned = one.dofmap.index_map.size_local
-        self.mass = masses(one)[:owned] / eps
+        self.mass = masses(one)[:owned] / float(eps.value)
         self.pair = self.matrix.petsc.createVecs()
         self.changed = True
         self._diagonal = self._factor = np.zeros((self.n, owned))

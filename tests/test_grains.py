@@ -37,7 +37,7 @@ def test_step_is_the_one_of_the_full_matrix():
     energies, states = [], []
     tight = {"snes_rtol": 1e-12}
     for options in (tight, tight | {"ksp_type": "preonly", "pc_type": "lu"}):
-        flow = grown(square(24), 3, 0.1, petsc_options=options)
+        flow = grown(flows.mesh.interval(h=0.02, periodic=True), 3, 0.1, petsc_options=options)
         assert isinstance(flow.solver, PhaseSolver) == ("pc_type" not in options)
         energies.append(flows.evolve(flow, until=0.02, tau=5e-3)["energy"])
         states.append(flow.state.x.array)
@@ -48,7 +48,7 @@ def test_step_is_the_one_of_the_full_matrix():
 @pytest.mark.parametrize("scheme", [None, flows.BDF2()])
 def test_steps_take_few_iterations_at_any_number_of_grains(scheme):
     flow = grown(square(32), 9, 1 / 12, scheme=scheme)
-    history = flows.evolve(flow, until=0.03, tau=flows.Adaptive(1e-3))
+    history = flows.evolve(flow, until=0.025, tau=flows.Adaptive(1e-3))
     assert history["tau"].max() <= 0.9 / 12**2
     assert (np.diff(history["energy"]) < 0).all()
     assert history["iterations"][2:].max() <= 4
@@ -72,14 +72,14 @@ def eight_and_four(eps):
     flow.state.interpolate(tiles)
     names = ("eight", "other", "four")
     sizes = {name: lambda flow, i=i: 4 * flow.sizes()[i] for i, name in enumerate(names)}
-    history = flows.evolve(flow, 0.01, 0.8 * eps**2, observers=[flows.Recorder(**sizes)])
-    late = history["t"] >= 0.004
+    history = flows.evolve(flow, 0.008, 0.8 * eps**2, observers=[flows.Recorder(**sizes)])
+    late = history["t"] >= 0.003
     rates = [np.polyfit(history["t"][late], history[name][late], 1)[0] for name in names]
     return np.array([*rates[:2], rates[2] / 2]) / (np.pi / 3)
 
 
 def test_grains_grow_and_shrink_by_the_law_of_von_neumann_and_mullins():
-    widths = np.array([0.02, 0.015])
+    widths = np.array([0.025, 0.0175])
     rates = np.array([eight_and_four(eps) for eps in widths])
     sharp = (rates[1] * widths[0] - rates[0] * widths[1]) / (widths[0] - widths[1])
     assert sharp == pytest.approx([2, 2, -2], rel=0.05)  # (8 - 6), (8 - 6), (4 - 6)
@@ -94,7 +94,7 @@ def test_grain_counts_and_sizes_are_the_same_on_any_number_of_ranks():
     for world in (comm, MPI.COMM_SELF):
         flow = grown(square(32, world), 9, 0.08, petsc_options={"snes_rtol": 1e-11})
         assert flow.sizes().sum() == pytest.approx(1, abs=1e-12)
-        runs.append(flows.evolve(flow, 0.1, 5e-3, observers=[flows.Recorder(**columns)]))
+        runs.append(flows.evolve(flow, 0.06, 5e-3, observers=[flows.Recorder(**columns)]))
     assert (runs[0]["grains"] == runs[1]["grains"]).all()
     assert runs[0]["grains"][0] == 9 > runs[0]["grains"][-1]
     assert (np.diff(runs[0]["grains"]) <= 0).all()

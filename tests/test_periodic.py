@@ -1,5 +1,6 @@
 import flows
 from flows.checkpoint import read, write
+from flows.nodal import NodalSolver
 from flows.periodic import places
 
 import numpy as np
@@ -77,9 +78,7 @@ def test_periodic_direction_has_three_cells_at_least():
     assert facets(mesh) == 0
 
 
-@pytest.mark.parametrize(
-    ("dim", "sizes"), [(1, (16, 32, 64)), (2, (12, 24, 48)), (3, (10, 14, 20))]
-)
+@pytest.mark.parametrize(("dim", "sizes"), [(1, (16, 32, 64)), (2, (12, 24, 48)), (3, (9, 12, 16))])
 def test_heat_decays_like_its_eigenfunction_with_order_two(dim, sizes):
     k, errors = (1, 1, 0)[:dim], []
     for n in sizes:
@@ -107,32 +106,30 @@ def test_translated_data_give_the_translated_solution():
 
 
 def test_cahn_hilliard_keeps_the_mass_of_a_periodic_square():
-    flow = flows.cahn_hilliard(torus(2, 24), eps=0.06)
+    flow = flows.cahn_hilliard(torus(2, 16), eps=0.08)
     flow.state.x.array[:] = 0.3
     flows.noise(flow.state, 0.1, seed=2)
     before = total(flow.state * ufl.dx)
-    history = flows.evolve(flow, until=2e-3, tau=2e-4)
+    history = flows.evolve(flow, until=1e-3, tau=2e-4)
     assert total(flow.state * ufl.dx) == pytest.approx(before, rel=1e-12)
     assert (np.diff(history["energy"]) < 0).all()
 
 
-def test_density_in_a_periodic_potential_ends_in_the_gibbs_state():
-    mesh = torus(2, 16)
-    V = ufl.cos(2 * np.pi * ufl.SpatialCoordinate(mesh)[0])
-    flow = flows.fokker_planck(mesh, V)
-    flow.state.x.array[:] = 1.0
-    flows.evolve(flow, until=1.0, tau=0.05)
-    at = np.cos(2 * np.pi * np.arange(16) / 16)
-    gibbs = np.exp(-at) / np.exp(-at).mean()
-    assert on_lattice(flow.state, 16) == pytest.approx(
-        gibbs[:, None] + np.zeros((16, 16)), rel=1e-6
-    )
+def test_density_spreads_over_a_circle_and_none_is_lost():
+    flow = flows.porous_medium(torus(1, 32), 2.0)
+    flow.state.interpolate(lambda x: 1 + 0.9 * np.cos(2 * np.pi * (x[0] - 0.01)))
+    before = total(flow.state * ufl.dx)
+    history = flows.evolve(flow, until=0.15, tau=0.01)
+    assert isinstance(flow.solver, NodalSolver)
+    assert total(flow.state * ufl.dx) == pytest.approx(before, rel=1e-12)
+    assert flow.state.x.array == pytest.approx(before, rel=1e-3)
+    assert (np.diff(history["energy"]) < 0).all()
 
 
 def test_energies_are_the_same_on_any_number_of_ranks():
     energies = []
     for world in (comm, MPI.COMM_SELF):
-        flow = flows.allen_cahn(fem.functionspace(torus(2, 12, world), ("Lagrange", 2)), eps=0.1)
+        flow = flows.allen_cahn(torus(2, 24, world), eps=0.1)
         flows.noise(flow.state, 0.5, seed=4)
         history = flows.evolve(flow, until=0.01, tau=2e-3)
         energies.append(history["energy"])
@@ -161,38 +158,31 @@ def test_checkpoint_goes_to_another_number_of_ranks(element, tmp):
     comm.Barrier()
 
 
-@pytest.mark.parametrize("degree", [1, 2])
-def test_files_and_pictures_show_each_cell_at_its_place(degree, tmp):
+def test_files_and_pictures_show_each_cell_at_its_place(tmp):
     import pyvista
 
-    space = fem.functionspace(square((0, 0), (2, 1), h=0.125, periodic=True), ("Lagrange", degree))
+    space = fem.functionspace(square((0, 0), (2, 1), h=0.125, periodic=True), ("Lagrange", 2))
     flow = flows.heat(space)
     flow.state.interpolate(lambda x: np.cos(np.pi * x[0]) * np.sin(2 * np.pi * x[1]))
     files = [flows.Writer(tmp / f"u{suffix}") for suffix in (".pvd", ".bp")]
-    flows.evolve(flow, until=1e-3, tau=1e-3, observers=files)
+    flows.evolve(flow, until=1e-4, tau=1e-4, observers=files)
     (shot,) = flows.snapshot(flow)
-    flows.plot(flow, tmp / "u.png")
+    grids = []
     if comm.rank == 0:
         frame = pyvista.PVDReader(tmp / "u.pvd").read().combine()
-        frame = (
-            frame.extract_cells(frame.cell_data["vtkGhostType"] == 0) if comm.size > 1 else frame
-        )
-        for grid, name in ((frame, "u"), (shot.panel.grid, "value")):
-            sizes = grid.compute_cell_sizes()["Area"]
-            assert sizes.size == 256
-            assert sizes == pytest.approx(np.full(256, 1 / 128), rel=1e-6)
-            x, y, _ = grid.points.T
-            assert np.ptp(grid[name] / np.ptp(grid[name])) == pytest.approx(1)
-            inside = np.cos(np.pi * x) * np.sin(2 * np.pi * y)
-            assert grid[name] == pytest.approx(inside, abs=0.06)
-        assert (tmp / "u.png").stat().st_size > 5000
-    comm.Barrier()
+        mine = np.flatnonzero(frame.cell_data["vtkGhostType"] == 0)
+        grids = [(frame.extract_cells(mine), "u"), (shot.panel.grid, "value")]
+    found = [(grid.compute_cell_sizes()["Area"], grid.points, grid[name]) for grid, name in grids]
+    for sizes, points, values in comm.bcast(found):
+        assert sizes == pytest.approx(np.full(256, 1 / 128), rel=1e-6)
+        expected = np.cos(np.pi * points[:, 0]) * np.sin(2 * np.pi * points[:, 1])
+        assert values == pytest.approx(expected, abs=0.01)
 
 
 def test_vtkhdf_holds_the_nodes_of_the_box(tmp):
     import h5py
 
-    flow = flows.heat(torus(2, 8))
+    flow = flows.heat(torus(2, 8), scheme=flows.AVF())
     flow.state.x.array[:] = 1.0
     flows.evolve(flow, until=1e-3, tau=1e-3, observers=[flows.Writer(tmp / "u.vtkhdf")])
     if comm.rank == 0:
