@@ -19,6 +19,7 @@ from ufl.algorithms.estimate_degrees import estimate_total_polynomial_degree
 from ufl.corealg.map_dag import map_expr_dag
 from ufl.corealg.multifunction import MultiFunction
 from ufl.corealg.traversal import unique_pre_traversal
+from ufl.domain import extract_unique_domain
 
 __all__ = [
     "VERTEX",
@@ -29,6 +30,7 @@ __all__ = [
     "integrate",
     "lump",
     "lumpable",
+    "mass_measure",
     "nodal",
     "polynomial_degree",
     "same_quadrature",
@@ -64,6 +66,10 @@ def _estimated_degree(form: ufl.Form) -> int:
     if bends > 1:
         # UFL counts the factors of the geometry as if they were rough: six times the points.
         return max(int(estimate_total_polynomial_degree(expand_derivatives(form))), 2 * bends)
+    return _degree_of_ufl(form)
+
+
+def _degree_of_ufl(form: ufl.Form) -> int:
     data = compute_form_data(
         form,
         do_apply_function_pullbacks=True,
@@ -85,6 +91,17 @@ def _bend(mesh: Any) -> int:
     """Degree of the cells of a mesh of simplices; 1 for others."""
     element = mesh.ufl_coordinate_element()
     return int(element.embedded_superdegree) if mesh.ufl_cell().is_simplex else 1
+
+
+def mass_measure(measure: ufl.Measure, u: Any) -> ufl.Measure:
+    """The measure with the rule by which users integrate a function.
+
+    On curved cells no rule is exact: what conserves ``u * dx`` has the rule of ``u * dx``.
+    """
+    if measure.metadata() or _bend(extract_unique_domain(u)) < 2:
+        return measure
+    part = u[(0,) * len(u.ufl_shape)] if u.ufl_shape else u
+    return measure(metadata={"quadrature_degree": _degree_of_ufl(part * ufl.dx)})
 
 
 def lumpable(function: Any) -> bool:

@@ -44,6 +44,7 @@ class Look:
         contours: Number of level lines (of level surfaces in volumes).
         clip: Cut a corner out of a volume, to look inside.
         view: ``"xy"``, ``"xz"``, ``"yz"``, ``"iso"``, or the direction towards the eye.
+        spin: Degrees by which what is not flat turns from one frame of a film to the next.
         title: One for each panel, or one for all; by default the name and the time of a flow.
         size: Width and height in pixels; by default a page without voids.
         background: A colour of matplotlib; the text is white on a dark one.
@@ -60,6 +61,7 @@ class Look:
     contours: int = 0
     clip: bool = True
     view: str | Sequence[float] | None = None
+    spin: float = 0.0
     title: str | Sequence[str] | None = None
     size: tuple[int, int] | None = None
     background: str = "white"
@@ -74,6 +76,13 @@ class Film:
     size: tuple[int, int] | None = None
     ranges: dict[Any, Any] = field(default_factory=dict)
     cameras: dict[Any, Any] = field(default_factory=dict)
+    frames: int = 0
+
+    def turned(self, camera: Any) -> Any:
+        """A camera that has gone around the vertical, opposite to the spin, up to this frame."""
+        angle = -np.radians(self.look.spin * self.frames)
+        c, s = np.cos(angle), np.sin(angle)
+        return camera @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
 
     def grow(self, key: Any, low: Any, high: Any) -> Any:
         """The range of all frames so far, under a key."""

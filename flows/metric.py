@@ -18,7 +18,7 @@ from typing import Any, override
 
 from flows.constraint import MeanValue
 from flows.coordinate import log
-from flows.forms import VERTEX, lumpable
+from flows.forms import VERTEX, lumpable, mass_measure
 from flows.mobility import Cell
 from flows.scheme import ImplicitEuler, MinimizingMovement, Scheme
 
@@ -93,9 +93,9 @@ class Metric(ABC):
     def pairing(self, force: Any, rate: Any) -> ufl.Form:
         """The product of forces and rates."""
         pairs = zip(_each(force), _each(rate), strict=True)
-        lumps = self.lumped and all(lumpable(f) for f in _each(force))
-        measure = ufl.dx(metadata=VERTEX) if lumps else self.measure
-        return sum((inner(f, r) * measure for f, r in pairs), ufl.Form([]))
+        if self.lumped and all(lumpable(f) for f in _each(force)):
+            return sum((inner(f, r) * _NODES for f, r in pairs), ufl.Form([]))
+        return sum((inner(f, r) * mass_measure(self.measure, f) for f, r in pairs), ufl.Form([]))
 
     def __add__(self, other: Metric) -> Metric:
         if not isinstance(other, Metric):

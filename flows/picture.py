@@ -150,6 +150,7 @@ class Reel:
         """Add a frame: an image, the path of one, or anything that :func:`plot` draws."""
         ready = isinstance(what, np.ndarray | str | os.PathLike)
         image = what if ready else _picture(what, self._film, None)
+        self._film.frames += 1
         on_root(self.comm, lambda: self._add(image))
 
     def _add(self, image: Any) -> None:
@@ -251,6 +252,8 @@ def _compose(panels: Sequence[Panel], film: Film, path: PathLike | None) -> Imag
     for i, (panel, frame) in enumerate(zip(panels, frames, strict=True)):
         # A body that shrinks must not be seen from another side: the first panel decides.
         panel.camera = film.cameras.setdefault((frame, panel.flat), camera(panel, look))
+        if look.spin and not panel.flat:
+            panel.camera = film.turned(panel.camera)
         panel.lit = not panel.flat or bool(look.warp)
         panel.layers = [] if panel.line else layers(panel, look)
         x = np.vstack([data.points for data, _ in panel.layers] or [np.eye(3)]) @ panel.camera.T

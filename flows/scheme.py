@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, override
 
-from flows.forms import same_quadrature, substitute, variation
+from flows.forms import depends_on, same_quadrature, substitute, variation
 
 import numpy as np
 import ufl
@@ -318,12 +318,23 @@ class ConvexSplitting(MinimizingMovement):
     Args:
         concave: The concave part $C$, a UFL form in the state; for Ginzburg-Landau
             ``-u**2 / (2 * eps) * dx``.
+
+    Raises:
+        ValueError: for a concave part that is no functional of the state.
     """
 
     concave: ufl.Form
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.concave, ufl.Form) or self.concave.arguments():
+            raise ValueError("The concave part is a UFL form without test functions, as an energy.")
+
     @override
     def gradient(self, energy: ufl.Form, f: Any, u: Sequence[Any], v: Sequence[Any]) -> ufl.Form:
+        if not any(depends_on(self.concave, field) for field in u):
+            raise ValueError(
+                "The concave part does not depend on the state: write it in the same Function."
+            )
         slope = variation(same_quadrature(self.concave, energy), f)
         back = substitute(slope, dict(zip(u, v, strict=True)))
         return variation(energy, f) - slope + back
