@@ -207,8 +207,17 @@ def test_hedgehog(run):
 
 
 def test_grain_growth(run):
-    demo = run("grain_growth", n=9, eps=0.08, until=0.05)
+    demo = run("grain_growth", n=9, eps=0.1, until=0.05)
     assert demo["rise"] < 0
     assert demo["born"] == 0
     assert demo["missing"] < 1e-12
     assert demo["history"]["grains"][-1] < 9
+
+
+def test_spinodal_on_sphere(run):
+    demo = run("spinodal_on_sphere", h=0.25, eps=0.25, until=20)
+    assert demo["drift"] < 1e-12
+    assert demo["rise"] < 0
+    assert demo["tau"].max() > 1e4 * demo["tau"].min()
+    assert demo["measured"]["energy"] == pytest.approx(demo["exact"]["energy"], rel=0.03)
+    assert demo["measured"]["potential"] == pytest.approx(demo["exact"]["potential"], rel=0.25)
