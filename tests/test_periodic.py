@@ -72,6 +72,18 @@ def test_strip_ends_in_one_direction_alone():
     assert mesh.shortest([1.5, 1.5]).tolist() == [-0.5, 1.5]
 
 
+def test_strip_takes_boundary_values_where_it_ends():
+    V = fem.functionspace(square(h=0.1, periodic=(True, False)), ("Lagrange", 1))
+    ends = fem.locate_dofs_geometrical(V, lambda x: np.isclose(np.abs(x[1] - 0.5), 0.5))
+    values = fem.Function(V)
+    values.interpolate(lambda x: x[1])
+    flow = flows.heat(V, scheme=flows.AVF(), bcs=[fem.dirichletbc(values, ends)])
+    flow.state.interpolate(lambda x: x[1] + 0.1 * np.sin(np.pi * x[1]) * np.cos(2 * np.pi * x[0]))
+    flows.evolve(flow, until=0.5, tau=0.025)
+    assert flow.state.x.array == pytest.approx(values.x.array, abs=1e-4)
+    assert V.dofmap.index_map.size_global == 110
+
+
 def test_periodic_direction_has_three_cells_at_least():
     mesh = square(h=1.0, periodic=True)
     assert owned(mesh, 2) == 18
