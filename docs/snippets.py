@@ -4,7 +4,15 @@ import re
 import sys
 from pathlib import Path
 
-PAGES = ("index", "getting_started", "your_own_flow", "densities", "surfaces", "maps")
+PAGES = (
+    "index",
+    "getting_started",
+    "your_own_flow",
+    "densities",
+    "phase_fields",
+    "surfaces",
+    "maps",
+)
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
