@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Any
 
-from flows.formats import count, ghosted, positive
+from flows.formats import DIMENSION, count, ghosted, positive
 
 import basix.ufl
 import dolfinx.cpp as cpp
@@ -104,11 +104,14 @@ def periodic_box(
         comm: Communicator of the mesh; each rank builds its part.
 
     Raises:
-        ValueError: On every rank, if the directions are not as many as those of the box.
+        ValueError: On every rank, if the directions are not as many as those of the box, or the
+            cells are of another dimension.
     """
     sides = np.subtract(upper, lower).astype(np.float64)
     positive(h=h, **dict(zip(("width", "height", "depth"), sides, strict=False)))
     around = np.array(shared(periodic, sides.size))
+    if DIMENSION.get(cell.name) != sides.size:
+        raise ValueError(f"Cells of type {cell.name} do not fill a box of dimension {sides.size}.")
     cubes = np.array([count(side, h) for side in sides])
     cubes[around] = np.maximum(cubes[around], 3)
     lattice = _Lattice(
@@ -177,14 +180,15 @@ def shared(periodic: bool | Sequence[bool], dim: int) -> tuple[bool, ...]:
     Raises:
         ValueError: On every rank, if they are not as many as those of the box.
     """
-    if isinstance(periodic, bool):
-        return (periodic,) * dim
-    if len(periodic) != dim:
+    around = np.ravel(periodic).astype(bool).tolist()
+    if np.ndim(periodic) == 0:
+        return (around[0],) * dim
+    if len(around) != dim:
         raise ValueError(
-            f"periodic has {len(periodic)} entries: give one for each of {dim} directions, or one "
+            f"periodic has {len(around)} entries: give one for each of {dim} directions, or one "
             "for all."
         )
-    return tuple(map(bool, periodic))
+    return tuple(around)
 
 
 def opened(mesh: Any) -> Any:

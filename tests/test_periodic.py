@@ -210,6 +210,11 @@ def test_directions_that_do_not_fit_are_refused(wrong):
         square(periodic=wrong)
 
 
+def test_cells_of_another_dimension_are_refused():
+    with pytest.raises(ValueError, match="do not fill a box of dimension 2"):
+        square(cell=CellType.tetrahedron, periodic=True)
+
+
 def test_what_has_no_meaning_on_a_torus_is_refused():
     with pytest.raises(ValueError, match="periodic=False"):
         flows.aggregation(torus(1, 8), strength=1.0)
