@@ -30,6 +30,8 @@ __all__ = ["Brownian", "Forcing", "WhiteNoise", "driven"]
 
 type Values = npt.NDArray[np.float64]
 
+CELL = {"quadrature_degree": 2}
+
 RESOLUTION = 2.0**-40
 """Below this part of the time a path is straight."""
 
@@ -45,6 +47,10 @@ class WhiteNoise:
     metric ``L2(w)`` with $\sigma^2 = 2 w / \beta$ the flow samples the Gibbs measure
     $e^{-\beta E}$; with ``AVF`` exactly so, at any step, if the energy is quadratic.
 
+    Conserved noise is a random flux, $\sigma \nabla\cdot dW$ with a white vector field $W$: mass is
+    constant to rounding. It is the noise of ``HMinus1(m)``, with $\sigma^2 = 2 m / \beta$ for the
+    Gibbs measure: the equation of {cite}`cook1970`.
+
     White noise is too rough for the heat equation in more than one dimension: the variance of its
     values grows like $\log 1/h$ in the plane, like $1/h$ in space, and nonlinear equations have no
     limit as the mesh is refined. Give a correlation there: then the noise is
@@ -55,6 +61,7 @@ class WhiteNoise:
         sigma: Strength $\sigma$, not negative.
         seed: Another seed gives another path.
         correlation: Length $\ell$; none by default.
+        conserved: Whether it is the divergence of a random flux.
 
     Raises:
         ValueError: for numbers that are negative or not finite.
@@ -63,6 +70,7 @@ class WhiteNoise:
     sigma: float
     seed: int = 0
     correlation: float | None = None
+    conserved: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < math.inf:
@@ -138,11 +146,20 @@ class Forcing:
             )
         V = u.function_space
         v = ufl.TestFunction(V)
-        self._white = fem.Function(V, name="noise")
-        white = inner(self._white, v) * dx(metadata=VERTEX)
+        rule: Any = VERTEX
+        if noise.conserved:
+            # Constant in cells: loads of P1 elements then have the stiffness for covariance.
+            shape = (*u.ufl_shape, V.mesh.geometry.dim)
+            self._white = fem.Function(fem.functionspace(V.mesh, ("DG", 0, shape)), name="noise")
+            white, rule = -inner(self._white, grad(v)) * dx(metadata=CELL), CELL
+        else:
+            self._white = fem.Function(V, name="noise")
+            white = inner(self._white, v) * dx(metadata=VERTEX)
+        W = self._white.function_space
         self._white.x.array[:] = 1.0
-        self._scale = noise.sigma / np.sqrt(assembled(compiled(white), V))
-        self._paths = Brownian(_keys(V, noise.seed))
+        mass = inner(self._white, ufl.TestFunction(W)) * dx(metadata=rule)
+        self._scale = noise.sigma / np.sqrt(assembled(compiled(mass), W))
+        self._paths = Brownian(_keys(W, noise.seed))
         self._smoother: Solver | None = None
         self.source = white
         if noise.correlation is not None:

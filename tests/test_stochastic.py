@@ -85,6 +85,19 @@ def test_correlated_noise_on_a_sphere_has_the_variance_of_its_harmonics():
     assert exact == pytest.approx(2.0**2 / (4 * np.pi * length**2), rel=0.02)
 
 
+def test_conserved_noise_shares_the_energy_equally_and_keeps_the_mass():
+    # AVF again: each of the eight modes has sigma^2 / 4 of the energy.
+    V = fem.functionspace(mesh.interval(h=1 / 8), ("Lagrange", 1))
+    u = fem.Function(V)
+    u.x.array[:] = 0.5
+    noise = flows.WhiteNoise(SIGMA, seed=1, conserved=True)
+    E = 0.5 * (u - 0.5) ** 2 * dx
+    flow = flows.GradientFlow(E, u, flows.HMinus1(), scheme=flows.AVF(), noise=noise)
+    history = flows.evolve(flow, steps=400, tau=0.02)
+    assert history["energy"][50:].mean() == pytest.approx(8 * SIGMA**2 / 4, rel=0.15)
+    assert abs(total(u * dx) - 0.5) < 1e-12
+
+
 # -- one path on any number of ranks, killed or not ----------------------------------------------
 def stochastic_allen_cahn():
     V = fem.functionspace(mesh.rectangle(h=1 / 8), ("Lagrange", 1))
