@@ -63,7 +63,8 @@ def allen_cahn(domain: Any, *, eps: float, **options: Any) -> GradientFlow:
     $$ \varepsilon\, \dot u = \varepsilon \Delta u - \varepsilon^{-1} (u^3 - u) $$
 
     The equation of {cite}`allen1979`. Interfaces move by their mean curvature, $V = -H$, in the
-    time of the equation, up to $O(\varepsilon^2)$: a circle obeys $R^2 = R_0^2 - 2t$.
+    time of the equation, up to $O(\varepsilon^2)$: a circle obeys $R^2 = R_0^2 - 2t$. The domain
+    may be a closed surface, and ``constraints=[flows.MeanValue()]`` keeps the volume.
 
     Args:
         domain: Mesh (P1) or function space; cells of size ``eps / 4`` (P1) or ``eps`` (P2).
@@ -82,7 +83,8 @@ def cahn_hilliard(domain: Any, *, eps: float, mobility: Any = 1.0, **options: An
     $$ \dot u = \nabla\cdot(m \nabla \mu), \qquad
        \mu = -\varepsilon \Delta u + \varepsilon^{-1} (u^3 - u) $$
 
-    The equation of {cite}`cahn1958`: the mean of $u$ is conserved, exactly.
+    The equation of {cite}`cahn1958`: the mean of $u$ is conserved, exactly. The domain may be a
+    closed surface. Take ``scheme=flows.AVF()`` and :class:`flows.Adaptive` steps for long runs.
 
     Args:
         domain: Mesh (P1) or function space.

@@ -6,6 +6,8 @@ from flows import energy, mesh
 import numpy as np
 import pytest
 from dolfinx import fem
+from mpi4py import MPI
+from PIL import Image, ImageSequence
 from tools import nodal, total, waves
 from ufl import dx
 
@@ -71,6 +73,19 @@ def test_curved_cells_keep_the_mass_and_lower_the_energy(degree, build, options)
     history = flows.evolve(flow, steps=8, tau=flows.Adaptive(1e-3, tolerance=1e-2))
     assert abs(total(flow.state * dx) - mass) < 1e-12
     assert np.diff(history["energy"]).max() < 0
+
+
+def test_a_film_that_spins_shows_the_other_side(tmp):
+    u = fem.Function(fem.functionspace(mesh.sphere(h=0.5), ("Lagrange", 1)))
+    u.interpolate(lambda x: -x[1])
+    path = tmp / "spin.gif"
+    flows.animate([u, u], path, spin=180, view="xz", size=(200, 200), bar=False)
+    if MPI.COMM_WORLD.rank == 0:
+        with Image.open(path) as film:
+            frames = [f.convert("RGB") for f in ImageSequence.Iterator(film)]
+        front, back = (np.asarray(f)[70:130, 70:130].mean(axis=(0, 1)) for f in frames)
+        assert front[0] > front[2] + 30  # red, then blue
+        assert back[2] > back[0] + 30
 
 
 # -- volume -----------------------------------------------------------------------------------
