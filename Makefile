@@ -24,10 +24,8 @@ demo: .venv/.env ## a machine part flows by mean curvature, one energy by two me
 	@echo "The pictures:"; find "$(CURDIR)/output" -name '*.png' -o -name '*.gif' -o -name '*.mp4'
 
 test: .venv/.env ## the whole suite on one rank and on two, its parallel core on three
-# One rank leaves a core idle: two halves at once. Two run in parts: MPI has 2048 communicators.
-	@$(CACHE) python -m pytest -p no:cacheprovider tests/test_[a-l]*.py >.half.log 2>&1 & \
-	$(CACHE) python -m pytest -p no:cacheprovider tests/test_[m-z]*.py; second=$$?; \
-	wait $$!; first=$$?; cat .half.log; rm .half.log; exit $$((first | second))
+	$(CACHE) python -m pytest -p no:cacheprovider --numprocesses 2 --dist worksteal
+# MPI has 2048 communicators: two ranks run in parts.
 	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider $(DENSITIES)
 	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider $(filter-out $(DENSITIES),$(wildcard tests/test_[a-l]*.py))
 	$(CACHE) mpirun -n 2 python -m pytest -p no:cacheprovider tests/test_[m-r]*.py

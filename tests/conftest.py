@@ -20,8 +20,12 @@ os.environ.setdefault("PYVISTA_OFF_SCREEN", "true")
 hypothesis.settings.register_profile("flows", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("flows")
 
-# Two halves of the suite may want one form at once: then one waits until the other has compiled it.
-dolfinx.jit.DOLFINX_DEFAULT_JIT_OPTIONS["timeout"] = (120, "Seconds to wait for another process")
+# Meshes are small and forms are many: compilers need not try hard. Two processes may want one form
+# at once: then one waits until the other has compiled it.
+dolfinx.jit.DOLFINX_DEFAULT_JIT_OPTIONS |= {
+    "cffi_extra_compile_args": (["-O1", "-g0"], "Extra C compiler arguments"),
+    "timeout": (120, "Seconds to wait for another process"),
+}
 
 comm = MPI.COMM_WORLD
 

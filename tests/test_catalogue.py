@@ -63,6 +63,7 @@ def shrinking_circle(degree, h, eps):
     ]
 
 
+@pytest.mark.serial
 def test_allen_cahn_circle_shrinks_by_its_curvature_within_eps_squared():
     coarse, fine = (shrinking_circle(2, eps / 2, eps) for eps in (0.04, 0.02))
     assert abs(fine[0]) < 5.1e-3

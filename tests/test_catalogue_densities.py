@@ -207,6 +207,7 @@ def network(mesh_, **options):
     )
 
 
+@pytest.mark.serial
 def test_reactions_without_space_are_their_ordinary_equation():
     star = np.array([1.0, 0.5, 2.0])
 
@@ -331,6 +332,7 @@ def test_springs_draw_a_gaussian_together_about_its_own_centre():
     assert order((8, 16, 32), errors) < -0.9
 
 
+@pytest.mark.serial
 # -- the exact minimizing movement of transport -----------------------------------------------
 def test_a_path_of_more_pieces_tends_to_the_step_of_transport():
     # One JKO step of a Gaussian in a bowl, tau = 0.2: mean 1 / (1 + tau), and the deviation s of

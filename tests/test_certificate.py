@@ -69,7 +69,7 @@ EXACT = {name: name not in ("graph", "rough") for name in FORMS}
 def test_no_accepted_step_rises(name):
     taken = []
 
-    @settings(max_examples=20)
+    @settings(max_examples=10)
     @given(
         scheme=st.sampled_from(list(SCHEMES)),
         a=st.floats(0.02, 2.0),

@@ -50,7 +50,7 @@ def test_one_energy_two_metrics(run):
 
 
 def test_mean_curvature(run):
-    demo = run("mean_curvature", h=0.3, until=0.01)
+    demo = run("mean_curvature", h=0.2, until=0.01)
     assert demo["worst"] <= 1e-12 * demo["area"][0]
     assert np.diff(demo["area"]).max() < 0
     for name, tolerance in {"area": 0.1, "volume": 0.05}.items():

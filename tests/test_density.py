@@ -150,8 +150,9 @@ def test_upwind_keeps_the_sign_of_a_gas_on_delaunay_meshes(mesh, start, scheme):
             assert steps(flow, start, tau) > -1e-20
 
 
+@pytest.mark.serial
 @scheme_by_name
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     mesh=st.sampled_from([*MESHES]),
     energy=st.sampled_from(["entropy", "m = 2", "m = 3"]),
@@ -235,6 +236,7 @@ def measured(n, scheme, steps, T=0.4):
     return np.concatenate([part.ravel() for part in moments(flow.state)])
 
 
+@pytest.mark.serial
 def test_mean_and_covariance_follow_their_equations():
     exact = np.concatenate([part.ravel() for part in moved(0.4)])
     coarse, fine = (measured(n, flows.AVF(), 32) - exact for n in (24, 48))

@@ -61,6 +61,7 @@ def warm(x, variance, m):
     return line(x[0]) * line(x[1]) / (2 * np.pi * variance)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
 def test_entropy_under_wasserstein_is_heat(scheme):
     sizes, bars, errors = (24, 48, 72), (1.82e-2, 4.14e-3, 2.0e-3), []

@@ -219,6 +219,7 @@ def test_vacuum_and_far_tails_give_finite_numbers():
     assert total(diagnostics.relative_entropy(rho, rho)) == 0
 
 
+@pytest.mark.serial
 def test_fokker_planck_dissipates_its_fisher_information():
     rho = line(gaussian(0.8, 0.7), -5, 5, 0.1)
     V = ufl.SpatialCoordinate(rho.function_space.mesh)[0] ** 2 / 2

@@ -40,6 +40,7 @@ def octahedral(n, octants, axes=(1.0, 1.0, 1.0), shift=(0.0, 0.0, 0.0)):
 ALL = list(itertools.product((1, -1), repeat=3))
 
 
+@pytest.mark.serial
 # -- the smooth mode -------------------------------------------------------------------------------
 def test_smooth_spheres_are_second_order_in_tau():
     errors, steps = [], (10, 20, 40)
@@ -52,6 +53,7 @@ def test_smooth_spheres_are_second_order_in_tau():
     assert errors[-1] < 1.65e-5
 
 
+@pytest.mark.serial
 def test_smooth_circles_are_second_order_in_tau():
     errors, steps = [], (10, 20, 40)
     for n in steps:
@@ -247,6 +249,7 @@ def test_multigrid_that_is_kept_does_not_change_a_resumed_run(tmp):
     assert np.abs(flow.state.x.array - other.state.x.array).max() < 1e-12
 
 
+@pytest.mark.serial
 # -- curves ----------------------------------------------------------------------------------------
 def test_a_star_loses_area_at_two_pi_and_becomes_round():
     n = 128

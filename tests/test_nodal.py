@@ -103,6 +103,7 @@ def test_krylov_solves_are_those_of_a_factorisation(monkeypatch):
         assert np.abs(nodal(rho) - one).max() < 1e-8
 
 
+@pytest.mark.serial
 def test_several_species_are_eliminated_together(monkeypatch):
     def cross(c):
         # What one species pushes, the other feels: mobilities that couple them.

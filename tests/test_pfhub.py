@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tools import comm, order
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
@@ -11,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 from pfhub7a import solve
 
 
+@pytest.mark.serial
 def test_the_benchmark_is_as_exact_as_its_published_solutions():
     errors, sizes = [], (25, 50)
     for n in sizes:

@@ -106,6 +106,7 @@ def test_an_event_may_explain_why_no_step_succeeds(monkeypatch):
     assert log.seen == [0.0, 0.02]
 
 
+@pytest.mark.serial
 # -- singularities of mean curvature flow ----------------------------------------------------------
 def test_a_sphere_vanishes_when_its_squared_radius_is_four_times_the_time():
     seen, history = end(sphere(1.5, refinements=3))
@@ -130,6 +131,7 @@ def test_large_constant_steps_end_at_a_singularity_too():
     assert 0 < flow.energy() < history["energy"][0] / 2
 
 
+@pytest.mark.serial
 def test_a_thin_neck_pinches_off():
     seen, history = end(dumbbell(0.2, h=0.2), tolerance=1e-3)
     assert seen.kind == "pinch"
@@ -140,6 +142,7 @@ def test_a_thin_neck_pinches_off():
     assert history["energy"][-1] > 0.4 * history["energy"][0]
 
 
+@pytest.mark.serial
 def test_a_thick_neck_does_not_pinch_and_the_dumbbell_shrinks_to_a_point():
     seen, history = end(dumbbell(0.4, h=0.25), tolerance=4e-3)
     assert [e.kind for e in history.events] == ["extinction"]
@@ -149,6 +152,7 @@ def test_a_thick_neck_does_not_pinch_and_the_dumbbell_shrinks_to_a_point():
     assert seen.estimate == pytest.approx(t, rel=0.04)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(("r", "kind", "h"), [(0.5, "extinction", 0.2), (0.7, "hole", 0.25)])
 def test_a_thin_torus_shrinks_to_a_circle_and_a_thick_one_closes_its_hole(r, kind, h):
     seen, _ = end(torus(1.0, r, h=h))

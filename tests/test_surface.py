@@ -25,6 +25,7 @@ def shrink(mesh, steps):
     return flow, flows.evolve(flow, until=T, tau=T / steps)
 
 
+@pytest.mark.serial
 def test_sphere_radius_and_area_converge_in_h():
     # tau ~ h^2; the bars of the errors are those of Barrett, Garcke and Nuernberg's scheme.
     exact, nodes, areas = np.sqrt(1 - 4 * T), [], []

@@ -98,6 +98,7 @@ def test_waves_on_the_sphere_decay_at_the_rate_of_the_linear_theory():
         assert abs((4 * found[2] - found[1]) / 3 / rate - 1) < 1e-3
 
 
+@pytest.mark.serial
 def test_waves_on_the_circle_decay_at_the_rate_of_the_linear_theory():
     for m in (2, 3):
         rate = m**2 * (m**2 - 1)

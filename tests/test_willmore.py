@@ -103,6 +103,7 @@ def test_ellipsoid_becomes_a_sphere():
     assert np.ptp(r) / r.mean() < 2e-3
 
 
+@pytest.mark.serial
 def test_unstructured_torus_becomes_clifford_and_stays():
     flow = WillmoreFlow(torus(1.0, 0.5, h=0.24, order=2, structured=False))
     history = relax(flow, 5.0, 1e-3)
