@@ -24,7 +24,7 @@ from flows.formats import (
     positive,
 )
 from flows.level_surface import genus_two
-from flows.open_shapes import hemisphere, periodic_strip, tube
+from flows.open_shapes import hemisphere, tube
 from flows.orientation import closed, orientation
 from flows.periodic import PeriodicMesh, periodic_box, shared
 from flows.ranks import on_root
@@ -53,7 +53,6 @@ __all__ = [
     "hemisphere",
     "interval",
     "orientation",
-    "periodic_strip",
     "read",
     "read_data",
     "rectangle",

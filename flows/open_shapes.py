@@ -7,11 +7,10 @@ from flows.formats import count, positive
 
 import numpy as np
 import numpy.typing as npt
-from dolfinx import fem
-from dolfinx.mesh import CellType, Mesh
+from dolfinx.mesh import Mesh
 from mpi4py import MPI
 
-__all__ = ["hemisphere", "periodic_strip", "tube"]
+__all__ = ["hemisphere", "tube"]
 
 type Floats = npt.NDArray[np.float64]
 type Integers = npt.NDArray[np.int64]
@@ -97,56 +96,3 @@ def hemisphere(
         return np.asarray(radius * points / np.linalg.norm(points, axis=1, keepdims=True))
 
     return built(rings, onto, order=order, comm=comm)
-
-
-def periodic_strip(
-    length: float = 1.0,
-    width: float = 1.0,
-    *,
-    h: float = 0.1,
-    cell: CellType = CellType.triangle,
-    comm: MPI.Comm = MPI.COMM_WORLD,
-) -> tuple[Mesh[Any], fem.Function[Any]]:
-    r"""The strip $[0, L) \times [0, W]$, periodic in x, and the coordinates (x, y) on it.
-
-    It is the side of a prism whose base is a regular polygon with circumference L: each cell is
-    flat and as large as in the plane, so a form on this mesh is the form on the periodic strip.
-
-    Args:
-        length: Period $L$.
-        width: Width $W$.
-        h: Edge length.
-        cell: Triangles or quadrilaterals.
-        comm: Communicator of the mesh.
-
-    Returns:
-        The mesh, a surface in space, and its flat coordinates: a discontinuous function of degree
-        1 with two components, where x does not jump back inside the last cell.
-    """
-    positive(h=h, length=length, width=width)
-    n, rows = max(3, count(length, h)), count(width, h)
-    step = length / n
-
-    def prism() -> tuple[Floats, Integers]:
-        i, j = (a.ravel() for a in np.meshgrid(np.arange(n), np.arange(rows + 1), indexing="ij"))
-        radius, angle = step / (2 * np.sin(np.pi / n)), 2 * np.pi * i / n
-        y = width * j / rows
-        points = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), y])
-        here = np.flatnonzero(j < rows)
-        right = (here + rows + 1) % len(points)
-        corners = np.column_stack([here, right, here + 1, right + 1])
-        if cell == CellType.triangle:
-            corners = corners[:, [0, 1, 3, 0, 3, 2]].reshape(-1, 3)
-        return points, corners
-
-    mesh = built(prism, None, cell, comm=comm)
-    flat = fem.functionspace(mesh, ("Discontinuous Lagrange", 1, (2,)))
-    dofs, at = flat.dofmap.list, flat.tabulate_dof_coordinates()
-    sides = n * np.mod(np.arctan2(at[:, 1], at[:, 0]), 2 * np.pi) / (2 * np.pi)
-    side = np.rint(sides)[dofs] % n
-    # In a cell across the seam, the corners at angle zero are at x = L.
-    side[(side == 0) & (side.max(axis=1, keepdims=True) == n - 1)] = n
-    coordinates = fem.Function(flat, name="coordinates")
-    values = coordinates.x.array.reshape(-1, 2)
-    values[dofs, 0], values[dofs, 1] = step * side, at[dofs, 2]
-    return mesh, coordinates

@@ -13,7 +13,7 @@ from dolfinx import fem
 from dolfinx.io import XDMFFile
 from dolfinx.mesh import CellType
 from mpi4py import MPI
-from ufl import CellNormal, SpatialCoordinate, dx, grad, inner
+from ufl import CellNormal, SpatialCoordinate, dx, inner
 
 comm = MPI.COMM_WORLD
 GEOMETRY = Path(__file__).parents[1] / "meshes"
@@ -157,18 +157,6 @@ def test_curved_cells_are_fourth_order():
     assert np.log(error[0] / error[1]) / np.log(2) > 3.5
     assert area(meshes.ball(h=0.5, order=2)) == pytest.approx(4 * np.pi / 3, rel=2e-3)
     assert meshes.disk().geometry.dim == 2
-
-
-@pytest.mark.parametrize("cell", [CellType.triangle, CellType.quadrilateral])
-def test_periodic_strip_is_isometric_to_the_plane(cell):
-    mesh, x = meshes.periodic_strip(2.0, 0.5, h=0.1, cell=cell)
-    assert area(mesh) == pytest.approx(1, rel=1e-12)
-    assert integral(x[0] * dx) == pytest.approx(1, rel=1e-12)
-    assert integral(x[1] * dx) == pytest.approx(0.25, rel=1e-12)
-    metric = [integral(inner(grad(x[i]), grad(x[j])) * dx) for i, j in ((0, 0), (0, 1), (1, 1))]
-    assert np.allclose(metric, [1, 0, 1], atol=1e-12)
-    # The boundary is the two long sides.
-    assert area(mesh, ufl.ds) == pytest.approx(4, rel=1e-12)
 
 
 @pytest.mark.parametrize(
