@@ -11,6 +11,7 @@ from typing import Any
 from flows import catalogue, geometric
 from flows.flow import Flow
 from flows.metric import Metric
+from flows.stochastic import WhiteNoise
 
 __all__ = ["bibliography", "citation"]
 
@@ -70,6 +71,8 @@ def _parts(flow: Flow) -> Iterator[Any]:
     for block in flow._step.blocks if hasattr(flow, "_step") else ():
         yield from (type(metric) for metric in _summands(block.metric))
     yield from type(flow).__mro__
+    if getattr(flow, "_noise", ()):
+        yield from (WhiteNoise, modules[WhiteNoise.__module__])
     for module in (catalogue, geometric):
         if flow.name in module.__all__:
             yield getattr(module, flow.name)
