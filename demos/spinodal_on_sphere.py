@@ -44,6 +44,7 @@ options.add_argument("--h", type=float, default=0.12, help="mesh size")
 options.add_argument("--eps", type=float, default=0.12, help="width of the interfaces")
 options.add_argument("--mean", type=float, default=-0.3, help="mean value of u")
 options.add_argument("--until", type=float, default=50, help="final time")
+options.add_argument("--every", type=int, default=8, help="steps from frame to frame")
 options.add_argument("--tolerance", type=float, default=3e-2, help="of a step")
 args = options.parse_known_args()[0]
 output = Path("output/spinodal_on_sphere")
@@ -73,7 +74,7 @@ x, u = SpatialCoordinate(sphere), flow.state
 moments = {"x": u * x[0] * dx, "y": u * x[1] * dx, "z": u * x[2] * dx}
 record = flows.Recorder(output / "run.csv", mass=u * dx, **moments)
 look = {"clim": (-1, 1), "bar": False, "size": (640, 640)}
-film = flows.Movie(output / "sphere.mp4", every=8, fps=8, spin=6, **look)
+film = flows.Movie(output / "sphere.mp4", every=args.every, fps=8, spin=6, **look)
 pace = flows.Adaptive(1e-5, tolerance=args.tolerance)
 history = flows.evolve(flow, args.until, pace, times=times, observers=[keep, record, film])
 

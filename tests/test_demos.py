@@ -215,7 +215,7 @@ def test_grain_growth(run):
 
 
 def test_spinodal_on_sphere(run):
-    demo = run("spinodal_on_sphere", h=0.25, eps=0.25, until=20)
+    demo = run("spinodal_on_sphere", h=0.25, eps=0.25, until=20, every=30)
     assert demo["drift"] < 1e-12
     assert demo["rise"] < 0
     assert demo["tau"].max() > 1e4 * demo["tau"].min()
