@@ -41,6 +41,7 @@ from flows.picture import animate, curves, plot, snapshot
 from flows.reactions import Reaction
 from flows.recorder import Recorder, reaction
 from flows.scheme import AVF, BDF2, JKO, ConvexSplitting, ImplicitEuler, MinimizingMovement
+from flows.stability import Stability, stability
 from flows.stochastic import WhiteNoise
 from flows.watched import Remesh
 from flows.weak import WeakFlow
@@ -79,6 +80,7 @@ __all__ = [
     "Recorder",
     "Relax",
     "Remesh",
+    "Stability",
     "StepFailed",
     "StepReport",
     "Stop",
@@ -116,6 +118,7 @@ __all__ = [
     "ricci",
     "save",
     "snapshot",
+    "stability",
     "surface_diffusion",
     "tangential",
     "thin_film",
