@@ -221,3 +221,10 @@ def test_spinodal_on_sphere(run):
     assert demo["tau"].max() > 1e4 * demo["tau"].min()
     assert demo["measured"]["energy"] == pytest.approx(demo["exact"]["energy"], rel=0.03)
     assert demo["measured"]["potential"] == pytest.approx(demo["exact"]["potential"], rel=0.25)
+
+
+def test_ricci_flow(run):
+    demo = run("ricci_flow", h=0.1, steps=12)
+    assert max(demo["gap"].values()) < 1e-6
+    assert demo["spread"]["two holes"][0] > 10
+    assert max(demo["rise"].values()) < 1e-11
