@@ -49,6 +49,7 @@ def test_one_energy_two_metrics(run):
     assert demo["drift"]["Allen-Cahn"] > 1e-3
 
 
+@pytest.mark.serial
 def test_mean_curvature(run):
     demo = run("mean_curvature", h=0.2, until=0.01)
     assert demo["worst"] <= 1e-12 * demo["area"][0]
@@ -94,6 +95,7 @@ def test_porous_medium(run):
     assert star["radius"][-1] == pytest.approx(demo["front"][-1], rel=0.1)
 
 
+@pytest.mark.serial
 def test_reaction_diffusion(run):
     demo = run("reaction_diffusion", h=1 / 8)
     assert demo["drift"] < 1e-12
@@ -146,6 +148,7 @@ def test_langevin(run):
     assert np.array_equal(np.hstack([demo["block"](k) for k in range(20)]), demo["places"])
 
 
+@pytest.mark.serial
 def test_clifford_torus(run):
     demo = run("clifford_torus", h=0.4, until=0.5)
     assert 0 < demo["error"] < 1.5e-3
@@ -153,6 +156,7 @@ def test_clifford_torus(run):
     assert demo["worst"] <= 1e-10
 
 
+@pytest.mark.serial
 def test_red_blood_cell(run):
     demo = run("red_blood_cell", refinements=2, until=0.1)
     for name, tolerance in {"E / 8 pi": 2e-3, "radius": 3e-3, "thickness": 5e-3}.items():
@@ -161,6 +165,7 @@ def test_red_blood_cell(run):
     assert demo["rise"] <= 1e-12 * 50
 
 
+@pytest.mark.serial
 def test_curve_shortening(run):
     demo = run("curve_shortening", n=80, turns=1)
     assert demo["rate"] == pytest.approx(-2 * np.pi, rel=0.02)
