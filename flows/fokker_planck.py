@@ -70,6 +70,12 @@ class LinearFokkerPlanck(GradientFlow):
             name=name,
         )
 
+    def general(self) -> GradientFlow:
+        """The same flow of the same density, stated like any other."""
+        rho = self.states[0]
+        E = free_energy(rho, self.potential, self.beta)
+        return GradientFlow(E, rho, Wasserstein(), name=self.name)
+
     @staticmethod
     def suits(potential: fem.Function, beta: float) -> bool:
         """Whether all edges of the mesh conduct, and the weights of the potential are numbers."""

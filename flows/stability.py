@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from flows.fokker_planck import LinearFokkerPlanck
 from flows.forms import zero
 from flows.movement import GradientFlow
 from flows.options import Options
@@ -98,6 +99,8 @@ def stability(
             a flow that is no gradient flow.
         SolveFailed: on every rank, if SLEPc or its factors fail; a ``RuntimeError``.
     """
+    if isinstance(flow, LinearFokkerPlanck):
+        flow = flow.general()
     _check(flow, number)
     flow.settle()
     pencil = Pencil(flow)

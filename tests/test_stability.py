@@ -108,3 +108,15 @@ def test_what_is_no_gradient_flow_at_rest_is_refused():
     driven = flows.GradientFlow(energy(flow.state), flow.state, flows.L2(), source=v * ufl.dx)
     with pytest.raises(ValueError, match="with a source"):
         flows.stability(driven)
+
+
+def test_densities_come_to_rest_at_the_rates_of_hermite():
+    errors, sizes = [], (0.2, 0.1)
+    for h in sizes:
+        line = flows.mesh.interval(-6, 6, h=h)
+        flow = flows.fokker_planck(line, ufl.SpatialCoordinate(line)[0] ** 2 / 2)
+        flow.state.interpolate(lambda x: np.exp(-(x[0] ** 2) / 2))
+        found = flows.stability(flow, number=2)
+        assert found.stable
+        errors.append(np.abs(found.eigenvalues - [1, 2]).max())
+    assert order(sizes, errors) == pytest.approx(2, abs=0.2)
