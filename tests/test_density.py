@@ -287,6 +287,7 @@ def test_free_energy_falls_by_its_fisher_information(scheme):
 
 
 # -- two densities on the line -----------------------------------------------------------------
+@pytest.mark.serial
 @scheme_by_name
 @pytest.mark.parametrize("wall", [0.0, 1.0])
 def test_convex_potentials_bring_densities_together(wall, scheme):

@@ -97,6 +97,7 @@ def fall(n, steps, **options):
     return distance(flow.state, tilted(SpatialCoordinate(flow.mesh), 0.25, _Ufl))
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES.keys())
 @pytest.mark.parametrize(
     ("mobility", "bars"),
@@ -116,6 +117,7 @@ def test_fokker_planck_beats_its_bars_and_is_second_order_at_tau_like_h_squared(
     assert np.log2(coarse / finer) > 1.95
 
 
+@pytest.mark.serial
 def test_avf_is_second_order_on_positive_densities():
     errors = {}
     reference = falling(16, start=0.05, scheme=flows.AVF())
