@@ -229,6 +229,7 @@ class _Bp:
         self._writer.write(t)
 
     def close(self) -> None:
+        # DOLFINx leaves close() of its writers without types.
         self._writer.close()  # type: ignore[no-untyped-call]
 
 

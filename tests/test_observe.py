@@ -155,7 +155,7 @@ def test_pvd_takes_fields_of_any_degree_at_once(tmp):
     spaces = [("Lagrange", 1), ("Lagrange", 2, (2,)), ("DG", 0), ("Lagrange", 3), ("DG", 1)]
     fields = [fem.Function(fem.functionspace(domain, e)) for e in spaces]
     for u in fields:
-        u.interpolate(lambda x: x[:2] if u.function_space.dofmap.bs == 2 else x[0])  # noqa: B023
+        u.interpolate(lambda x, bs=u.function_space.dofmap.bs: x[:2] if bs == 2 else x[0])
     fields[-1].name = "jump"
     for name, some in (("smooth", fields[:4]), ("jumps", fields[1:])):
         path = tmp / f"{name}.pvd"
@@ -347,7 +347,7 @@ def test_recorder_refuses_to_mix_columns(tmp):
 
 def walls(V):
     for value in (0.0, 1.0):
-        dofs = fem.locate_dofs_geometrical(V, lambda x: np.isclose(x[0], value))  # noqa: B023
+        dofs = fem.locate_dofs_geometrical(V, lambda x, at=value: np.isclose(x[0], at))
         yield fem.dirichletbc(dolfinx.default_scalar_type(value), dofs, V)
 
 
