@@ -91,7 +91,7 @@ numbers = flows.Recorder(output / "run.csv", H=H * dx, volume=lambda flow: flow.
 history = flows.evolve(
     flow,
     args.until,
-    flows.Adaptive(args.until / 100, tolerance=3e-4),
+    flows.Adaptive(args.until / 100, tolerance=3e-3),
     times=times,
     observers=[keep, numbers, flows.Writer(output / "series.pvd"), flows.Progress()],
 )
