@@ -16,7 +16,7 @@ from typing import Any, override
 
 from flows.flow import StepReport
 from flows.fokker_planck import free_energy
-from flows.forms import VERTEX, integrate
+from flows.forms import VERTEX, compiled, integrate
 from flows.metric import Wasserstein
 from flows.movement import GradientFlow
 from flows.periodic import refuse
@@ -50,8 +50,8 @@ class QuadraticAttraction(GradientFlow):
         number = dolfinx.default_scalar_type
         self.mass = fem.Constant(mesh, number(0.0))
         self.first = fem.Constant(mesh, np.zeros(mesh.geometry.dim, dtype=number))
-        size = integrate(fem.form(ufl.classes.IntValue(1) * dx(mesh)))
-        self._moments = [fem.form(f * vertex) for f in (rho, *(xi * rho for xi in x))]
+        size = integrate(compiled(ufl.classes.IntValue(1) * dx(mesh)))
+        self._moments = [compiled(f * vertex) for f in (rho, *(xi * rho for xi in x))]
         springs = (0.5 * self.mass * inner(x, x) - inner(self.first, x)) * rho
         constant = 0.5 / size * inner(self.first, self.first)
         E = free_energy(rho, potential, beta) + strength * springs * dx + strength * constant * dx

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.curvature import SurfaceFlow
 from flows.flow import Flow
-from flows.forms import integrate, variation
+from flows.forms import compiled, integrate, variation
 from flows.mobility import edge_weights
 from flows.movement import GradientFlow
 from flows.nodal import NodalSolver
@@ -139,7 +139,7 @@ def _differentiable(flow: Flow) -> Iterator[Finding]:
     scale = max(
         1e-12, *(flow.mesh.comm.allreduce(np.abs(s).max(initial=0), MPI.MAX) for s in state)
     )
-    forces = [fem.assemble_vector(fem.form(variation(flow.functional, u))) for u in flow.states]
+    forces = [fem.assemble_vector(compiled(variation(flow.functional, u))) for u in flow.states]
     slope = flow.mesh.comm.allreduce(
         sum(float(b.array @ w) for b, w in zip(forces, waves, strict=True))
     )

@@ -117,7 +117,7 @@ class Kept:
         self.multipliers = [
             fem.Constant(mesh, dolfinx.default_scalar_type(0.0)) for _ in self.functionals
         ]
-        self._forms = [fem.form(G) for G in self.functionals]
+        self._forms = [compiled(G) for G in self.functionals]
         self._slopes = [
             [compiled(ufl.derivative(G, u, ufl.TestFunction(u.function_space))) for u in states]
             for G in self.functionals

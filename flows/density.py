@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from flows.coordinate import Coordinate, Positive, guard, natural
-from flows.forms import VERTEX, assembled, integrate, lump, lumpable
+from flows.forms import VERTEX, assembled, compiled, integrate, lump, lumpable
 from flows.metric import Metric
 from flows.mobility import EdgeWeights, Upwind, edge_weights
 from flows.solver import Solver
@@ -89,11 +89,11 @@ class Densities:
         gains: Sequence[ufl.Form] = (),
     ) -> None:
         self.states, self.data = list(states), list(data)
-        self._gains = [fem.form(gain) for gain in gains]
+        self._gains = [compiled(gain) for gain in gains]
         self.comm = states[0].function_space.mesh.comm
         self.masses = []
         for V in (u.function_space for u in states):
-            form = fem.form(ufl.TestFunction(V) * ufl.dx(metadata=VERTEX))
+            form = compiled(ufl.TestFunction(V) * ufl.dx(metadata=VERTEX))
             self.masses.append(assembled(form, V)[: V.dofmap.index_map.size_local])
         self._means: list[float] = []
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flows.forms import VERTEX, integrate
+from flows.forms import VERTEX, compiled, integrate
 from flows.periodic import refuse
 
 import numpy as np
@@ -160,7 +160,7 @@ def _measure(rho: fem.Function) -> Callable[[], tuple[MPI.Comm, Floats, Floats]]
     """What finds the masses at the local nodes and where they sit, on a mesh that may move."""
     V = rho.function_space
     refuse(V.mesh, "Densities have no centre")
-    form = fem.form(rho * ufl.TestFunction(V) * LUMPED)
+    form = compiled(rho * ufl.TestFunction(V) * LUMPED)
     own, gdim = V.dofmap.index_map.size_local, V.mesh.geometry.dim
 
     def measure() -> tuple[MPI.Comm, Floats, Floats]:
@@ -214,7 +214,7 @@ def gibbs(
     # Less its minimum, exp does not overflow; floored, it leaves relative entropies finite.
     low = -beta * (rho.x.array - bottom)
     rho.x.array[:] = np.where(low > -math.inf, np.exp(np.maximum(low, math.log(FLOOR))), 0)
-    rho.x.array[:] *= mass / integrate(fem.form(rho * LUMPED))
+    rho.x.array[:] *= mass / integrate(compiled(rho * LUMPED))
     return rho
 
 
@@ -280,7 +280,7 @@ def fisher_information(rho: fem.Function, reference: Any) -> Column:
     force = fem.Expression(
         ufl.ln(ufl.max_value(rho, FLOOR)) - ufl.ln(pi), V.element.interpolation_points
     )
-    form = fem.form(rho * ufl.inner(ufl.grad(phi), ufl.grad(phi)) * LUMPED)
+    form = compiled(rho * ufl.inner(ufl.grad(phi), ufl.grad(phi)) * LUMPED)
 
     def measure(_: Any) -> float:
         phi.interpolate(force)

@@ -10,7 +10,7 @@ from flows.boundary import Edge
 from flows.constraint import Volume
 from flows.curvature import SurfaceFlow
 from flows.flow import StepReport
-from flows.forms import assembled
+from flows.forms import assembled, compiled
 from flows.functional import Block, StepFunctional
 from flows.metric import Metric
 from flows.scheme import Stencil
@@ -136,7 +136,7 @@ class SurfaceDiffusionFlow(SurfaceFlow):
         """The volume below each cell of the new surface, over the old mesh."""
         q = ufl.TestFunction(self.surface.sign.function_space)
         integrals = Volume(self.surface).functional(self.states).integrals()
-        return fem.form(ufl.Form([i.reconstruct(integrand=i.integrand() * q) for i in integrals]))
+        return compiled(ufl.Form([i.reconstruct(integrand=i.integrand() * q) for i in integrals]))
 
     def _enclosed(self) -> float:
         """The volume that the state encloses; summed in pairs, exact where plain sums are not."""

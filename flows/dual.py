@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.forms import assembled, integrate
+from flows.forms import assembled, compiled, integrate
 from flows.surface import Surface, normal_of, tangents
 
 import numpy as np
@@ -81,12 +81,12 @@ class BendingStep:
         for multiplier, functional in zip(self.multipliers, (area, volume), strict=True):
             total += multiplier * functional
         residual = [ufl.derivative(total, f) for f in (X, self.y)]
-        self.residual = [fem.form(r) for r in residual]
-        self.jacobian = [[fem.form(ufl.derivative(r, f)) for f in (X, self.y)] for r in residual]
-        self.slopes = [fem.form(ufl.derivative(f, X)) for f in (area, volume)]
-        self._load = fem.form(ufl.derivative(linear, self.y))
-        self._price = fem.form(price)
-        self._sizes = [fem.form(f) for f in (area, volume)]
+        self.residual = [compiled(r) for r in residual]
+        self.jacobian = [[compiled(ufl.derivative(r, f)) for f in (X, self.y)] for r in residual]
+        self.slopes = [compiled(ufl.derivative(f, X)) for f in (area, volume)]
+        self._load = compiled(ufl.derivative(linear, self.y))
+        self._price = compiled(price)
+        self._sizes = [compiled(f) for f in (area, volume)]
 
     def settle(self) -> float:
         """Bring mesh, normals and dual variable to the position; returns the energy."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.jit import jit_options
+
 import dolfinx
 import numpy as np
 import ufl
@@ -288,4 +290,6 @@ def compiled(form: Any) -> Any:
     """Compile a form, a list or a list of lists of forms; empty forms become ``None``."""
     if isinstance(form, (list, tuple)):
         return [compiled(f) for f in form]
-    return None if zero(form) else fem.form(form, dtype=dolfinx.default_scalar_type)
+    if zero(form):
+        return None
+    return fem.form(form, dtype=dolfinx.default_scalar_type, jit_options=jit_options())

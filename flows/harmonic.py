@@ -12,7 +12,7 @@ from typing import Any, override
 from flows.bubbles import Bubbles
 from flows.energy import dirichlet
 from flows.flow import Event, Flow, StepReport
-from flows.forms import fix_quadrature, integrate, lumpable, polynomial_degree
+from flows.forms import compiled, fix_quadrature, integrate, lumpable, polynomial_degree
 from flows.functional import as_functional
 from flows.maps import Floats, Target
 from flows.scheme import BDF2, MinimizingMovement, Scheme, Stencil
@@ -84,7 +84,7 @@ class MapFlow(Flow):
         V = state.function_space
         self.target = target.at(V)
         self.functional = _quadratic(dirichlet(state) if energy is None else energy, state)
-        self._energy = fem.form(self.functional)
+        self._energy = compiled(self.functional)
         self.solver = TangentSolver(
             self.functional, state, self.bcs, prefix=f"{self.name}_", options=petsc_options
         )

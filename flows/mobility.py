@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from flows.forms import VERTEX
+from flows.forms import VERTEX, compiled
 
 import basix.ufl
 import numpy as np
@@ -300,7 +300,7 @@ def edge_weights(V: fem.FunctionSpace) -> EdgeWeights:
 def _upper_weights(V: fem.FunctionSpace) -> Any:
     """Weights of the edges whose end of smaller number is owned by this rank."""
     a, b = ufl.TrialFunction(V), ufl.TestFunction(V)
-    stiffness = fempetsc.assemble_matrix(fem.form(inner(grad(a), grad(b)) * ufl.dx))
+    stiffness = fempetsc.assemble_matrix(compiled(inner(grad(a), grad(b)) * ufl.dx))
     stiffness.assemble()
     first, _ = stiffness.getOwnershipRange()
     starts, columns, values = stiffness.getValuesCSR()

@@ -11,7 +11,7 @@ from flows.constraint import Constraint
 from flows.coordinate import Coordinate
 from flows.density import Densities, at_nodes
 from flows.flow import Flow, StepReport
-from flows.forms import fix_quadrature, integrate, polynomial_degree, variation, zero
+from flows.forms import compiled, fix_quadrature, integrate, polynomial_degree, variation, zero
 from flows.functional import StepFunctional, as_functional
 from flows.metric import Metric, conserved, per_state, preferred
 from flows.scheme import AVF, JKO, ImplicitEuler, Scheme, Stencil
@@ -101,7 +101,7 @@ class GradientFlow(Flow):
         self.scheme = scheme.exact_for(degree) if isinstance(scheme, AVF) else scheme
         self.order = self.scheme.order
         self.functional = energy
-        self._energy = fem.form(energy)
+        self._energy = compiled(energy)
         self._scale = 0.0
         self._constraints = [*constraints, *conserved(metrics)]
         if noise is not None and self.scheme.steps > 1:
@@ -109,7 +109,7 @@ class GradientFlow(Flow):
         source, self._noise = driven(source, noise, self.states, f"{self.name}_")
         self._step = self._make_step(metric, source)
         self._movement, self._dissipation, self._work = (
-            None if zero(form) else fem.form(form)
+            None if zero(form) else compiled(form)
             for form in (self._step.movement, self._step.dissipation, self._step.work)
         )
         self._lawful = self.scheme.lawful(degree, self._step.varies)

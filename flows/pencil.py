@@ -124,7 +124,7 @@ class Pencil:
     def _assemble(self, form: ufl.Form, diagonal: float) -> PETSc.Mat | None:
         if zero(form):
             return None
-        A = fempetsc.assemble_matrix(fem.form(form), bcs=self._bcs, diag=diagonal)
+        A = fempetsc.assemble_matrix(compiled(form), bcs=self._bcs, diag=diagonal)
         A.assemble()
         return A
 

@@ -11,7 +11,7 @@ from typing import Any, override
 
 from flows.conditions import conditions_by_space
 from flows.evolution import COLUMNS
-from flows.forms import integrate
+from flows.forms import compiled, integrate
 from flows.observe import Observer, numbers
 from flows.ranks import make_way, on_root
 
@@ -171,5 +171,5 @@ def _functional(f: Any, flow: Any) -> Callable[[Any], float]:
         return lambda flow: float(f(flow))
     if given.arguments():
         raise ValueError(f"{given}: a functional has no test functions.")
-    form = fem.form(given)
+    form = compiled(given)
     return lambda flow: integrate(form)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.forms import assembled
+from flows.forms import assembled, compiled
 from flows.matrix import Matrix
 from flows.surface import LUMPED, Surface, tangents
 
@@ -59,8 +59,8 @@ class Slip:
         self._free = np.ones((len(self._parents), 1))
         self._free[_boundary(V)] = 0.0
         force = ufl.derivative(_energy(mesh, self._corner), self._corner)
-        self._force = fem.form(force)
-        self._matrix = Matrix(fem.form(ufl.derivative(force, self._corner)))
+        self._force = compiled(force)
+        self._matrix = Matrix(compiled(ufl.derivative(force, self._corner)))
         self._reduced: PETSc.Mat | None = None
         self._pattern, self._frame = self._make_frame()
         self._b, self._x = self._frame.createVecRight(), self._frame.createVecRight()
@@ -73,7 +73,7 @@ class Slip:
         self._way, self._bend = fem.Function(V), np.zeros_like(self._start)
         q = ufl.TestFunction(surface.curvature.function_space)
         turn = ufl.dot(ufl.dot(ufl.grad(surface.normal), self._way), self._way) * q
-        self._turn = fem.form(-turn / 2 * (LUMPED if surface.degree == 1 else dx(metadata=RULE)))
+        self._turn = compiled(-turn / 2 * (LUMPED if surface.degree == 1 else dx(metadata=RULE)))
 
     def move(self, strength: float | None = None) -> float:
         """Slip from the present position, with the present normals, and move the mesh.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, override
 
 from flows.flow import StepReport
-from flows.forms import assembled, integrate
+from flows.forms import assembled, compiled, integrate
 from flows.matrix import Matrix
 from flows.options import Options
 from flows.scheme import BDF2, Stencil
@@ -100,11 +100,11 @@ class SmoothFlow(Watched):
         self._projection, self._known = projection, np.zeros(0)
         self._old = fem.Function(V)
         change = self._x - self._old
-        self._squared = fem.form(inner(change, change) / 2 * dx(metadata=RULE))
+        self._squared = compiled(inner(change, change) / 2 * dx(metadata=RULE))
         slope = ufl.div(self.surface.normal) * ufl.TestFunction(
             self.surface.curvature.function_space
         )
-        self._divergence = fem.form(slope * dx(metadata=RULE))
+        self._divergence = compiled(slope * dx(metadata=RULE))
         self.settle()
 
     @override
@@ -276,7 +276,7 @@ class _Heat:
         normal = ufl.as_vector([u[i] for i in range(dim)])
         bend = inner(grad(normal), grad(normal))
         load = inner(self._inverse * self._base + bend * u, e) * dx(metadata=RULE)
-        self._matrix, self._load = Matrix(fem.form(a)), fem.form(load)
+        self._matrix, self._load = Matrix(compiled(a)), compiled(load)
         self._b = fem.create_vector(U)
         A = self._matrix.petsc
         A.setOption(PETSc.Mat.Option.SPD, True)

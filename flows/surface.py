@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.energy import area
-from flows.forms import VERTEX, assembled, integrate
+from flows.forms import VERTEX, assembled, compiled, integrate
 from flows.matrix import Matrix
 from flows.orientation import closed, orientation
 
@@ -92,16 +92,16 @@ class Surface:
         # Curved cells: degree 4 is exact enough for the geometry, volumes want 6.
         rule, fine = ({}, {}) if lumps else ({"quadrature_degree": 4}, {"quadrature_degree": 6})
         e, q = ufl.TestFunction(V), ufl.TestFunction(Q)
-        self._normal_load = fem.form(inner(self.nu, e) * (LUMPED if lumps else dx(metadata=rule)))
-        self._tension = fem.form(inner(grad(self.position), grad(e)) * dx(metadata=rule))
-        self._mass_load = fem.form(q * LUMPED) if lumps else None
+        self._normal_load = compiled(inner(self.nu, e) * (LUMPED if lumps else dx(metadata=rule)))
+        self._tension = compiled(inner(grad(self.position), grad(e)) * dx(metadata=rule))
+        self._mass_load = compiled(q * LUMPED) if lumps else None
         self.mass = fem.Function(Q, name="mass")
         self.projection = None if lumps else Projection(Q)
-        self.area_form = fem.form(area(mesh, metadata=rule))
+        self.area_form = compiled(area(mesh, metadata=rule))
         self.mirrored: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
         self.flux = fem.Constant(mesh, np.full(dim, 1 / dim))
         self.centre = fem.Constant(mesh, np.zeros(dim))
-        self._volume = fem.form(
+        self._volume = compiled(
             inner(self.moment(ufl.SpatialCoordinate(mesh)), self.nu) * dx(metadata=fine)
         )
         # Nodes of the geometry and of a Lagrange space are numbered apart.
@@ -213,7 +213,7 @@ class Projection:
         self._Q = Q
         # The rule of the bending energy: its dual variable is this projection, exactly.
         rule = {"quadrature_degree": 2 * Q.element.basix_element.degree}
-        self._matrix = Matrix(fem.form(inner(p, q) * dx(metadata=rule)))
+        self._matrix = Matrix(compiled(inner(p, q) * dx(metadata=rule)))
         self._work = fem.Function(Q)
         A = self._matrix.petsc
         self._b, self._x = A.createVecs()

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, override
 
+from flows.forms import compiled
 from flows.functional import StepFunctional
 from flows.matrix import Matrix
 from flows.options import Options
@@ -27,7 +28,6 @@ from flows.surface import Surface
 import numpy as np
 import numpy.typing as npt
 import ufl
-from dolfinx import fem
 from petsc4py import PETSc
 from ufl import dx, grad, inner
 
@@ -74,7 +74,7 @@ class NormalBlocks:
         self._surface = surface
         Q = surface.curvature.function_space
         p, q = ufl.TrialFunction(Q), ufl.TestFunction(Q)
-        self._stiffness = Matrix(fem.form(inner(grad(p), grad(q)) * dx))
+        self._stiffness = Matrix(compiled(inner(grad(p), grad(q)) * dx))
         self.dim, self.n = surface.mesh.geometry.dim, surface.owned
         self._stiffness.assemble()
         K = self._stiffness.petsc
