@@ -37,19 +37,21 @@ lint: .venv/.lint ## ruff and mypy
 docs: .venv/.docs ## the pages, in docs/_build
 	$(CACHE) python -m sphinx -W --keep-going docs docs/_build
 
-bench: .venv/.env ## time per step, and where it goes
-	$(CACHE) python tests/benchmarks/step.py
-	$(CACHE) python tests/benchmarks/cahn_hilliard.py
-	$(CACHE) python tests/benchmarks/pfhub7a.py
+bench: .venv/.env .venv-peers/.env ## time flows and its peers side by side, rewrite docs/benchmarks.md
+	$(CACHE) python tests/benchmarks/peers/run.py
 
 claims: .venv/.env ## measure the claims that need minutes, rewrite docs/claims.md
 	$(CACHE) python docs/claims.py
 
 clean: ## remove all that the other targets made, the environment too
-	rm -rf .venv .cache output docs/_build docs/gallery dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers .cache output docs/_build docs/gallery dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .venv/.env: pyproject.toml docker/environment.sh
 	docker/environment.sh
+	@touch $@
+
+.venv-peers/.env: tests/benchmarks/peers/requirements.txt tests/benchmarks/peers/environment.sh
+	tests/benchmarks/peers/environment.sh
 	@touch $@
 
 .venv/.lint .venv/.docs: .venv/.%: .venv/.env

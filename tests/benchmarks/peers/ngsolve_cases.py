@@ -1,0 +1,86 @@
+"""The cases in NGSolve, as its tutorials write them.
+
+Forms are assembled by NGSolve, factors are kept while the matrix stays; a step solves for the
+increment, as the tutorial on time-dependent problems does.
+"""
+
+from typing import Any
+
+import numpy as np
+import problems
+from netgen import meshing
+from ngsolve import H1, BilinearForm, GridFunction, Mesh, Preconditioner, VectorH1, ds, dx, grad
+from ngsolve.krylovspace import CGSolver
+
+
+def mesh(points: np.ndarray, cells: np.ndarray) -> Any:
+    """A mesh from arrays; of triangles, or of tetrahedra with their boundary."""
+    dim = cells.shape[1] - 1
+    built = meshing.Mesh(dim=points.shape[1])
+    built.AddPoints(points)
+    if points.shape[1] == 3:
+        built.Add(meshing.FaceDescriptor(surfnr=1, domin=1, bc=1))
+    else:
+        built.SetMaterial(1, "all")
+    built.AddElements(dim=dim, index=1, data=cells.astype(np.int32), base=0)
+    return Mesh(built)
+
+
+def jacobi(A: Any, pre: Any, r: Any, u: Any) -> Any:
+    """Solve for the increment of `u`, to a residual that is small beside `A u`."""
+    b, w = r.CreateVector(), r.CreateVector()
+    b.data = A * u
+    w.data = pre * b
+    size = problems.TOLERANCE * np.sqrt(w.InnerProduct(b))
+    return CGSolver(A, pre, atol=size, maxiter=2000) * r
+
+
+def heat(n: int, dim: int, tau: float, steps: int, solver: str) -> dict[str, Any]:
+    points, cells = problems.box(n, dim)
+    V = H1(mesh(points, cells), order=1)
+    (phi, psi), u, clock = V.TnT(), GridFunction(V), problems.Clock()
+    u.vec.FV().NumPy()[:] = problems.bump(points.T)
+    with clock():
+        K = BilinearForm(grad(phi) * grad(psi) * dx, symmetric=True).Assemble()
+        A = BilinearForm(phi * psi * dx + tau * grad(phi) * grad(psi) * dx, symmetric=True)
+        pre = Preconditioner(A, "local")
+        A.Assemble()
+        if solver != "jacobi":
+            inverse = A.mat.Inverse(V.FreeDofs(), inverse=solver)
+        r = u.vec.CreateVector()
+        for _ in range(steps):
+            r.data = -tau * (K.mat * u.vec)
+            u.vec.data += jacobi(A.mat, pre, r, u.vec) if solver == "jacobi" else inverse * r
+    return {"seconds": clock.seconds, "sample": problems.sample(points, u.vec.FV().NumPy())}
+
+
+def mean_curvature(n: int, tau: float, steps: int) -> dict[str, Any]:
+    points, triangles = problems.sphere(n)
+    surface = mesh(points, triangles)
+    V, moved = H1(surface, order=1), GridFunction(VectorH1(surface, order=1))
+    (phi, psi), clock = V.TnT(), problems.Clock()
+    with clock():
+        a = phi.Trace() * psi.Trace() * ds
+        M, A = (
+            BilinearForm(a, symmetric=True),
+            BilinearForm(a + tau * grad(phi).Trace() * grad(psi).Trace() * ds, symmetric=True),
+        )
+        pre = Preconditioner(A, "local")
+        x = [GridFunction(V) for _ in range(3)]
+        for component, values in zip(x, points.T, strict=True):
+            component.vec.FV().NumPy()[:] = values
+        surface.SetDeformation(moved)
+        r = x[0].vec.CreateVector()
+        for _ in range(steps):
+            M.Assemble()
+            A.Assemble()
+            for component, start, part in zip(x, points.T, moved.components, strict=True):
+                r.data = M.mat * component.vec - A.mat * component.vec
+                component.vec.data += jacobi(A.mat, pre, r, component.vec)
+                part.vec.FV().NumPy()[:] = component.vec.FV().NumPy() - start
+    radii = np.linalg.norm([component.vec.FV().NumPy() for component in x], axis=0)
+    return {"seconds": clock.seconds, "sample": [radii.mean()]}
+
+
+if __name__ == "__main__":
+    problems.answer({case.__name__: case for case in (heat, mean_curvature)})

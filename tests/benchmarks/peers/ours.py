@@ -1,0 +1,84 @@
+"""The cases in flows: named flows, default options, `flow.step(tau)`.
+
+    python tests/benchmarks/peers/ours.py heat '{"n": 256, "dim": 2, "tau": 1e-3, "steps": 50}'
+
+Seconds are those of making the flow and of all steps, less those of making the same flow on a few
+cells, which is what the compilation of forms takes when compiled forms are at hand.
+"""
+
+import flows  # isort: split
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import problems
+from dolfinx import fem
+
+
+def measure(
+    make: Callable[[Any], Any],
+    domain: Callable[[int], Any],
+    n: int,
+    start: Callable[[Any], None],
+    run: Callable[[Any], None],
+) -> tuple[Any, float]:
+    """The flow at the end of the run, and the seconds."""
+    small, large = domain(2), domain(n)
+    first = make(small)
+    start(first)
+    run(first)  # every form is compiled now
+    compiling, clock = problems.Clock(), problems.Clock()
+    with compiling():
+        make(small)
+    with clock():
+        flow = make(large)
+    start(flow)
+    with clock():
+        run(flow)
+    return flow, clock.seconds - compiling.seconds
+
+
+def run(steps: int, tau: float) -> Callable[[Any], None]:
+    """A run of equal steps."""
+
+    def go(flow: Any) -> None:
+        for _ in range(steps):
+            flow.step(tau)
+
+    return go
+
+
+def space(dim: int, side: float = 1.0) -> Callable[[int], fem.FunctionSpace]:
+    """P1 on the square or the cube."""
+    shape = {2: flows.mesh.rectangle, 3: flows.mesh.box}[dim]
+
+    def functions(n: int) -> fem.FunctionSpace:
+        return fem.functionspace(shape(dim * [0.0], dim * [side], h=side / n), ("Lagrange", 1))
+
+    return functions
+
+
+def values(u: fem.Function, side: float = 1.0) -> np.ndarray:
+    """The samples that are compared."""
+    V = u.function_space
+    points = V.tabulate_dof_coordinates()[:, : V.mesh.topology.dim]
+    return problems.sample(points, u.x.array, side)
+
+
+def heat(n: int, dim: int, tau: float, steps: int) -> dict[str, Any]:
+    def start(flow: Any) -> None:
+        flow.state.interpolate(lambda x: problems.bump(x[:dim]))
+
+    flow, seconds = measure(flows.heat, space(dim), n, start, run(steps, tau))
+    return {"seconds": seconds, "sample": values(flow.state)}
+
+
+def mean_curvature(n: int, tau: float, steps: int) -> dict[str, Any]:
+    domain = lambda n: flows.mesh.from_arrays(*problems.sphere(n))
+    flow, seconds = measure(flows.mean_curvature, domain, n, lambda flow: None, run(steps, tau))
+    return {"seconds": seconds, "sample": [np.linalg.norm(flow.mesh.geometry.x, axis=1).mean()]}
+
+
+if __name__ == "__main__":
+    problems.answer({case.__name__: case for case in (heat, mean_curvature)})
