@@ -83,9 +83,9 @@ numbers = flows.Recorder(
 history = flows.evolve(
     flow,
     times[-1],
-    flows.Adaptive(T * 1e-5, tolerance=5e-5, largest=T / 100),
+    flows.Adaptive(T * 1e-5, tolerance=2e-4, largest=T / 100),
     times=times,
-    observers=[keep, numbers, flows.Writer(output / "series.pvd"), flows.Progress()],
+    observers=[keep, numbers, flows.Writer(output / "series.pvd", every=20), flows.Progress()],
 )
 
 # ## The known answers

@@ -42,7 +42,7 @@ options = argparse.ArgumentParser(
 options.add_argument("--help", action="help")  # PETSc options may begin with -h
 options.add_argument("--file", type=Path, help="a closed surface or a solid, else a flange")
 options.add_argument("--h", type=float, help="edge length of a new mesh")
-options.add_argument("--until", type=float, default=0.024, help="final time")
+options.add_argument("--until", type=float, default=0.02, help="final time")
 args = options.parse_known_args()[0]
 output = Path("output/mean_curvature")
 output.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ numbers = flows.Recorder(output / "run.csv", H=H * dx, volume=lambda flow: flow.
 history = flows.evolve(
     flow,
     args.until,
-    flows.Adaptive(args.until / 100, tolerance=3e-3),
+    flows.Adaptive(args.until / 100, tolerance=4e-3),
     times=times,
     observers=[keep, numbers, flows.Writer(output / "series.pvd"), flows.Progress()],
 )

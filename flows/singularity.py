@@ -87,8 +87,10 @@ class Watch:
                 rate, square = self._fall_rate(c, t), part.curvature**2
                 if rate < 0.3 and self._dim == 1 and not part.round:
                     continue  # curves become round before they vanish
-                if rate <= 0 and part.width > 1:
-                    square = part.bend  # a sharp edge that melts says nothing of the rest
+                if rate <= 0:
+                    # A peak that melts is a sharp edge, which says little of the rest: a neck
+                    # that is hidden by it is below the largest curvature and above the mean one.
+                    square = math.sqrt(part.bend * square)
                 # A hole closes at up to four times the rate of a sphere.
                 law = 1.0 if part.round and self._dim == 2 else 2.0
                 rate = min(max(rate, law), 4.0)

@@ -77,9 +77,10 @@ class Watched(Flow):
         $$ \tau \le \max(10\, \text{tolerance}, 0.005)\; (T - t), \qquad
            T - t \approx \frac{1}{c H^2} $$
 
-        with the largest $H^2$ (the mean one while sharp edges melt), and the observed $c$, at least
-        1 where a part is round and else 2, as for a cylinder. Linear steps of this size reach the
-        singularity late by a factor of $1 + 7.5\, \text{tolerance}$, or by half a percent.
+        with the largest $H^2$ (while sharp edges melt, the geometric mean of it and the mean one),
+        and the observed $c$, at least 1 where a part is round and else 2, as for a cylinder. Linear
+        steps of this size reach the singularity late by a factor of $1 + 7.5\, \text{tolerance}$,
+        or by half a percent.
         Where the volume is kept, or time scales like the fourth power of length, smooth surfaces do
         not end, and the limit waits until the curvature has grown.
         """

@@ -159,6 +159,13 @@ def _target(V: fem.FunctionSpace, degree: int, jumps: bool) -> fem.FunctionSpace
     return V if same else fem.functionspace(mesh, wanted)
 
 
+_INDEX = """<?xml version='1.0' encoding='utf-8'?>
+<VTKFile type="Collection" version="1.0"><Collection>
+{}
+</Collection></VTKFile>
+"""
+
+
 class _Pvd:
     """Frames in a folder, and an index that lists those that are complete."""
 
@@ -166,6 +173,7 @@ class _Pvd:
         self.path, self.comm, self.output = path, mesh.comm, output
         self.folder = path.with_suffix("")
         self.frames: list[tuple[float, str]] = []
+        self._lines: list[str] = []
         if since is not None:
             frames = self.comm.bcast(on_root(self.comm, self._read))
             self.frames = [frame for frame in frames if frame[0] < since]
@@ -200,13 +208,12 @@ class _Pvd:
         self._index()
 
     def _index(self) -> None:
-        root = ET.Element("VTKFile", type="Collection", version="1.0")
-        collection = ET.SubElement(root, "Collection")
-        for t, file in self.frames:
-            ET.SubElement(collection, "DataSet", timestep=repr(t), part="0", file=file)
-        ET.indent(root)
+        # It is written once for each frame: joining lines is all that may cost.
+        for t, file in self.frames[len(self._lines) :]:
+            entry = ET.Element("DataSet", timestep=repr(t), part="0", file=file)
+            self._lines.append(ET.tostring(entry, encoding="unicode"))
         part = self.path.with_name(f".{self.path.name}.part")
-        ET.ElementTree(root).write(part, encoding="utf-8", xml_declaration=True)
+        part.write_text(_INDEX.format("\n".join(self._lines)), encoding="utf-8")
         os.replace(part, self.path)
 
     def close(self) -> None:
