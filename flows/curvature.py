@@ -2,19 +2,21 @@ r"""Flows of the area of a surface: metrics of its velocities, and the step of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, override
 
 from flows.boundary import Edge, reflect
 from flows.constraint import Constraint, Volume
+from flows.curvature_solver import CurvatureSolver
 from flows.energy import dirichlet
 from flows.flow import StepReport
+from flows.forms import integrate
 from flows.metric import Metric
-from flows.movement import GradientFlow
+from flows.movement import ROUNDING, GradientFlow
 from flows.scheme import Stencil
 from flows.slip import Slip
-from flows.solver import SolveFailed
+from flows.solver import SolveFailed, Solver
 from flows.surface import LUMPED, Surface
 from flows.tangential import Free, Tangential
 from flows.watched import Remesh, Watched
@@ -100,25 +102,27 @@ class SurfaceFlow(Watched, GradientFlow):
         self.power = 2 if metric is NormalL2 else 4
         edges = [edges] if isinstance(edges, Edge) else list(edges)
         self.surface = Surface(mesh, open=bool(edges))
-        if self.surface.degree != 1:
+        if self.surface.cells is None:
             raise ValueError("This flow moves flat cells: give a mesh of degree 1.")
+        self._cells = self.surface.cells
         if edges:
             reflect(self.surface, edges)
         constraints = [
             replace(c, surface=self.surface) if isinstance(c, Volume) else c for c in constraints
         ]
         X = self.surface.position
+        costly = {"tangential": True} if tangential.costly else {}
+        self._metric: Metric = metric(self.surface, **costly)
         super().__init__(
             dirichlet(X),
             X,
-            metric(self.surface, tangential=True) if tangential.costly else metric(self.surface),
+            self._metric,
             bcs=[bc for edge in edges for bc in edge.conditions(self.surface)],
             constraints=constraints,
             petsc_options=petsc_options,
             name=name,
         )
         self._fresh = 0
-        self._energy = self.surface.area_form
         self._slip = tangential.slip(self.surface)
         self._area = np.inf
         self.surface.find_curvature()
@@ -145,14 +149,61 @@ class SurfaceFlow(Watched, GradientFlow):
         return self.surface.area
 
     @override
+    def _value(self) -> float:
+        return self.surface.area
+
+    @override
+    def _make_solver(self, coordinates: Any, densities: bool, options: Any) -> Solver:
+        prefix, options, metric = f"{self.name}_", options or {}, self._metric
+        general = self.bcs or self._step.kept or not isinstance(metric, NormalL2)
+        if not general and CurvatureSolver.suits(self.surface, prefix, options):
+            costly = isinstance(metric, NormalL2) and metric.tangential
+            return CurvatureSolver(
+                self.surface, self._step, costly=costly, prefix=prefix, options=options
+            )
+        return super()._make_solver(coordinates, densities, options)
+
+    @override
     def _advance(self, tau: float) -> StepReport:
+        self.settle()
         if self._slip is not None:
-            self.settle()
             self._area = self.surface.area
             self._redistribute(self._slip, tau)
-        report = super()._advance(tau)
+            self.settle()
+        before = self.surface.area
+        self._check_energy(before)
+        stencil = self._step.prepare(tau, 0.0)
+        self._search.begin()
+        report = self._solve(self.time + tau, tau, before, stencil)
         self._judge_lag()
         return report
+
+    @override
+    def _attempt(
+        self, find: Callable[[], int], t: float, tau: float, before: float, stencil: Stencil
+    ) -> StepReport:
+        iterations = find()
+        self._step.find_rates(stencil)
+        movement = self._distance(tau)
+        self._commit()
+        after = self.surface.area
+        defect, allowed = after - before + movement, ROUNDING * (before + after)
+        self._judge(defect, allowed, before, after)
+        return StepReport(t, tau, after, movement, defect, iterations)
+
+    def _distance(self, tau: float) -> float:
+        r"""The price $d^2/(2\tau)$ of the step, on the old surface."""
+        if not isinstance(self._metric, NormalL2):
+            return integrate(self._movement)
+        surface, n, dim = self.surface, self.surface.owned, self.mesh.geometry.dim
+        change = (self.states[0].x.array - self._step.old[0].x.array).reshape(-1, dim)[:n]
+        if self._metric.tangential:
+            squares = np.einsum("ij,ij->i", change, change)
+        else:
+            normal = surface.normal.x.array.reshape(-1, dim)[:n]
+            squares = np.einsum("ij,ij->i", change, normal) ** 2
+        local = float(surface.mass.x.array[:n] @ squares) / (2 * tau)
+        return float(self.mesh.comm.allreduce(local))
 
     def _judge_lag(self) -> None:
         """The multigrid of an earlier surface serves as long as it serves well."""
@@ -195,12 +246,12 @@ class SurfaceFlow(Watched, GradientFlow):
 
     def _commit(self) -> None:
         """Move the mesh to the new state, if no cell turns over or vanishes."""
-        before = self.surface.cell_normals()
+        cells = self._cells
+        before = cells.normals.copy()
         self._complete()
         self.surface.move()
-        after = self.surface.cell_normals()
-        turned = int(np.count_nonzero((before * after).sum(axis=1) <= 0))
-        if self.mesh.comm.allreduce(turned, MPI.SUM):
+        products = np.einsum("ij,ij->i", before, cells.measure().normals)
+        if self.mesh.comm.allreduce(int(np.count_nonzero(products <= 0)), MPI.SUM):
             raise SolveFailed("a cell of the surface turns over: a neck or a hole may be closing")
 
     def _complete(self) -> None:

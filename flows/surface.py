@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.energy import area
+from flows.flat import FlatCells
 from flows.forms import VERTEX, assembled, compiled, integrate
 from flows.matrix import Matrix
 from flows.orientation import closed, orientation
@@ -63,6 +64,7 @@ class Surface:
             projection of $\nu$.
         nu: Outward normal of the cells, an UFL expression.
         sign: Turns DOLFINx's normal of each cell outward.
+        cells: Measures of the cells of degree 1; ``None`` for degree 2.
         curvature: Mean curvature $H$ at the nodes, as the flow last found it.
         mirrored: Entries of the normals that vanish, because the surface goes on by reflection.
         flux: Weights $a$ of the field $a_i (x_i - c_i)$ of divergence 1 whose flux is the volume;
@@ -91,13 +93,13 @@ class Surface:
         lumps = self.degree == 1
         # Curved cells: degree 4 is exact enough for the geometry, volumes want 6.
         rule, fine = ({}, {}) if lumps else ({"quadrature_degree": 4}, {"quadrature_degree": 6})
-        e, q = ufl.TestFunction(V), ufl.TestFunction(Q)
-        self._normal_load = compiled(inner(self.nu, e) * (LUMPED if lumps else dx(metadata=rule)))
+        e = ufl.TestFunction(V)
+        self._normal_load = None if lumps else compiled(inner(self.nu, e) * dx(metadata=rule))
         self._tension = compiled(inner(grad(self.position), grad(e)) * dx(metadata=rule))
-        self._mass_load = compiled(q * LUMPED) if lumps else None
         self.mass = fem.Function(Q, name="mass")
+        self.cells = FlatCells(Q) if lumps else None
         self.projection = None if lumps else Projection(Q)
-        self.area_form = compiled(area(mesh, metadata=rule))
+        self._area = None if lumps else compiled(area(mesh, metadata=rule))
         self.mirrored: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
         self.flux = fem.Constant(mesh, np.full(dim, 1 / dim))
         self.centre = fem.Constant(mesh, np.zeros(dim))
@@ -114,7 +116,9 @@ class Surface:
     @property
     def area(self) -> float:
         """Area of the surface, or length of the curve."""
-        return integrate(self.area_form)
+        if self.cells is None:
+            return integrate(self._area)
+        return float(self.mesh.comm.allreduce(float(self.cells.measure().sizes.sum())))
 
     @property
     def volume(self) -> float:
@@ -138,13 +142,15 @@ class Surface:
     def refresh(self) -> None:
         """Normals and lumped masses of the present mesh."""
         dim = self.mesh.geometry.dim
-        load = assembled(self._normal_load, self.normal.function_space).reshape(-1, dim)
-        if self.projection is None:
-            self.mass.x.array[:] = assembled(self._mass_load, self.mass.function_space)
-            self.normal.x.array[:] = (load / self.mass.x.array[:, None]).ravel()
+        if self.cells is not None:
+            sums = self.cells.measure().at_nodes(self.sign.x.array)
+            self.mass.x.array[:] = sums[:, dim]
+            self.normal.x.array.reshape(-1, dim)[:] = sums[:, :dim] / sums[:, dim:]
             self.normal.x.array[self.mirrored] = 0.0
             return
+        assert self.projection is not None
         self.projection.refresh()
+        load = assembled(self._normal_load, self.normal.function_space).reshape(-1, dim)
         normal = self.projection.solve(load)
         normal.ravel()[self.mirrored] = 0.0
         normal /= np.linalg.norm(normal, axis=1)[:, None]
