@@ -53,6 +53,54 @@ def test_eigenvalues_are_exact_to_second_order_and_negative_ones_counted(case):
     assert str(found).count("grows") == found.index if found.index < 4 else True
 
 
+def swift_hohenberg(h, metric):
+    """1/2 ((1 + D) u)^2 - 0.3/2 u^2 + u^4/4 at u = 0, split in two by w = u + u''."""
+    V = fem.functionspace(flows.mesh.interval(0, L, h=h), ("Lagrange", 1))
+    u, w = fem.Function(V, name="u"), fem.Function(V, name="w")
+    apart = w * u - ufl.inner(ufl.grad(w), ufl.grad(u)) - w**2 / 2
+    E = (apart - 0.15 * u**2 + u**4 / 4) * ufl.dx
+    return flows.GradientFlow(E, u, metric, auxiliary=[w])
+
+
+def coupled(h):
+    """Allen-Cahn coupled to Cahn-Hilliard, at zero."""
+    V = fem.functionspace(flows.mesh.interval(0, L, h=h), ("Lagrange", 1))
+    u, c = (fem.Function(V, name=name) for name in "uc")
+    E = energy(u) + energy(c) + 0.4 * u * c * ufl.dx
+    return flows.GradientFlow(E, (u, c), (flows.L2(), flows.HMinus1()))
+
+
+def of_coupled():
+    """Its eigenvalues: two for each cosine, and the constant of u; that of c is kept."""
+    pairs = [
+        np.linalg.eigvals([[EPS**2 * k - 1, 0.4], [0.4 * k, k * (EPS**2 * k - 1)]]) for k in K2[1:]
+    ]
+    return np.sort(np.append(np.concatenate(pairs), -1.0))
+
+
+BIHARMONIC = (1 - K2) ** 2 - 0.3
+SPLIT = {
+    "fourth order": (lambda h: swift_hohenberg(h, flows.L2()), np.sort(BIHARMONIC)),
+    "sixth order": (
+        lambda h: swift_hohenberg(h, flows.HMinus1()),
+        np.sort((K2 * BIHARMONIC)[1:]),
+    ),
+    "two states": (coupled, of_coupled()),
+}
+
+
+@pytest.mark.parametrize("case", SPLIT)
+def test_fields_without_a_metric_follow_and_states_of_several_metrics_mix(case):
+    made, exact = SPLIT[case]
+    errors = []
+    for h in H:
+        found = flows.stability(made(h), number=3)
+        errors.append(np.abs(found.eigenvalues / exact[:3] - 1).max())
+        assert found.index == np.sum(exact < 0)
+    assert order(H, errors) == pytest.approx(2, abs=0.1)
+    assert errors[-1] < 0.015
+
+
 def test_modes_are_the_cosines_of_norm_one():
     found = flows.stability(flat(0.05, flows.L2()), number=3)
     for k, mode in enumerate(found.modes):
