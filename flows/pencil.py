@@ -42,6 +42,7 @@ FACTORS = {
     "ksp_type": "preonly",
     "pc_type": "cholesky",
     "pc_factor_mat_solver_type": "mumps",
+    "mat_mumps_icntl_12": 1,  # orderings for empty diagonals fill in more, and take long
     "mat_mumps_icntl_13": 1,  # else the last block is factored without counting its signs
     "mat_mumps_icntl_14": 100,
     "mat_mumps_icntl_24": 1,  # PETSc asks for it
