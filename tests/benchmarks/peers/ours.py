@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import problems
+import ufl
 from dolfinx import fem
 
 
@@ -49,6 +50,11 @@ def run(steps: int, tau: float) -> Callable[[Any], None]:
     return go
 
 
+def start(initial: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], None]:
+    """Initial values, put into the state of a flow."""
+    return lambda flow: flow.state.interpolate(initial)
+
+
 def space(dim: int, side: float = 1.0) -> Callable[[int], fem.FunctionSpace]:
     """P1 on the square or the cube."""
     shape = {2: flows.mesh.rectangle, 3: flows.mesh.box}[dim]
@@ -67,10 +73,8 @@ def values(u: fem.Function, side: float = 1.0) -> np.ndarray:
 
 
 def heat(n: int, dim: int, tau: float, steps: int) -> dict[str, Any]:
-    def start(flow: Any) -> None:
-        flow.state.interpolate(lambda x: problems.bump(x[:dim]))
-
-    flow, seconds = measure(flows.heat, space(dim), n, start, run(steps, tau))
+    bump = start(lambda x: problems.bump(x[:dim]))
+    flow, seconds = measure(flows.heat, space(dim), n, bump, run(steps, tau))
     return {"seconds": seconds, "sample": values(flow.state)}
 
 
@@ -80,5 +84,35 @@ def mean_curvature(n: int, tau: float, steps: int) -> dict[str, Any]:
     return {"seconds": seconds, "sample": [np.linalg.norm(flow.mesh.geometry.x, axis=1).mean()]}
 
 
+def allen_cahn(n: int, tau: float, steps: int, eps: float) -> dict[str, Any]:
+    make = lambda V: flows.allen_cahn(V, eps=eps)
+    flow, seconds = measure(make, space(2), n, start(problems.phases), run(steps, tau))
+    return {"seconds": seconds, "sample": values(flow.state)}
+
+
+def cahn_hilliard(n: int, tau: float, steps: int, eps: float) -> dict[str, Any]:
+    make = lambda V: flows.cahn_hilliard(V, eps=eps)
+    flow, seconds = measure(make, space(2), n, start(problems.phases), run(steps, tau))
+    return {"seconds": seconds, "sample": values(flow.state)}
+
+
+def porous_medium(n: int, tau: float, steps: int) -> dict[str, Any]:
+    make = lambda V: flows.porous_medium(V, 2)
+    barenblatt = start(lambda x: problems.barenblatt(x, 0.1))
+    flow, seconds = measure(make, space(2, 4.0), n, barenblatt, run(steps, tau))
+    return {"seconds": seconds, "sample": values(flow.state, 4.0)}
+
+
+def fokker_planck(n: int, tau: float, steps: int) -> dict[str, Any]:
+    def make(V: fem.FunctionSpace) -> Any:
+        x = ufl.SpatialCoordinate(V.mesh)
+        return flows.fokker_planck(V, problems.well(x))
+
+    flow, seconds = measure(make, space(2, 4.0), n, start(problems.hump), run(steps, tau))
+    return {"seconds": seconds, "sample": values(flow.state, 4.0)}
+
+
+CASES = (heat, allen_cahn, cahn_hilliard, porous_medium, fokker_planck, mean_curvature)
+
 if __name__ == "__main__":
-    problems.answer({case.__name__: case for case in (heat, mean_curvature)})
+    problems.answer({case.__name__: case for case in CASES})

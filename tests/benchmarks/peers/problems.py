@@ -78,6 +78,27 @@ def bump(x: np.ndarray) -> np.ndarray:
     return waves + np.exp(-50 * sum((xi - 0.3) ** 2 for xi in x))
 
 
+def phases(x: np.ndarray) -> np.ndarray:
+    """Initial values of the phase fields: drops and holes."""
+    return 0.9 * np.cos(4 * np.pi * x[0]) * np.cos(2 * np.pi * x[1])
+
+
+def well(x: np.ndarray) -> np.ndarray:
+    """A potential with two wells, on the square of side 4; walls are out of reach."""
+    return ((x[0] - 2) ** 2 - 1) ** 2 + 2 * (x[1] - 2) ** 2
+
+
+def hump(x: np.ndarray) -> np.ndarray:
+    """A density in the left well."""
+    return np.exp(-4 * ((x[0] - 1) ** 2 + (x[1] - 2) ** 2))
+
+
+def barenblatt(x: np.ndarray, t: float) -> np.ndarray:
+    """Barenblatt's solution of the porous medium equation with m = 2, around (2, 2)."""
+    squares = (x[0] - 2) ** 2 + (x[1] - 2) ** 2
+    return np.maximum(0.1 - squares / (16 * t**0.5), 0) / t**0.5
+
+
 def sample(points: np.ndarray, values: np.ndarray, side: float = 1.0) -> np.ndarray:
     """Values at a coarse lattice of nodes: what solutions are compared by. Rows are points."""
     dim = points.shape[1]
