@@ -9,7 +9,7 @@ from flows.condensation import Condensation
 from flows.coordinate import Coordinate, Positive
 from flows.functional import StepFunctional
 from flows.nodal import NodalSolver
-from flows.saddle import Elimination
+from flows.saddle import Elimination, SaddleSolver
 from flows.solver import Solver
 
 from dolfinx import fem
@@ -46,7 +46,11 @@ def choose(
     if not step.kept:
         blocks = Condensation.suits(step.residual, step.fields, bcs, options)
         if blocks is None and not densities:
-            blocks = Elimination.suits(step.fields, step.potentials, bcs, options)
+            elimination = Elimination.suits(step.fields, step.potentials, bcs, options)
+            if elimination is not None:
+                return SaddleSolver(
+                    step, prefix=prefix, options=options, preconditioner=elimination
+                )
     return Solver(
         step.residual,
         step.fields,

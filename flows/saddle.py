@@ -13,17 +13,25 @@ preconditioner returns is exact, so that mass is conserved at any tolerance of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.forms import VERTEX, assembled, compiled
+from flows.functional import StepFunctional
+from flows.guess import GuessingSolver
+
 import numpy as np
+import ufl
 from dolfinx import fem
 from petsc4py import PETSc
 
-__all__ = ["Elimination"]
+__all__ = ["Elimination", "SaddleSolver"]
 
 SMALL = 15_000
 """Below this number of vertices a sparse factorisation is cheaper."""
+
+GROWTH = 1.3
+"""Growth of the Krylov iterations at which the factors of earlier steps are given up."""
 
 CYCLE = {
     "ksp_type": "preonly",
@@ -41,6 +49,7 @@ class Elimination:
 
     kind = "nest"
     options = {
+        "snes_rtol": 1e-8,
         "ksp_type": "gmres",
         "ksp_pc_side": "right",
         "ksp_rtol": 1e-3,
@@ -55,7 +64,8 @@ class Elimination:
 
     def __init__(self) -> None:
         self._stale = True
-        self._trace = self._b = self._s = 0.0
+        self._trace = self._b = self._s = self._fresh = 0.0
+        self._matrices = self._cycles = 0
 
     @staticmethod
     def suits(
@@ -82,18 +92,22 @@ class Elimination:
         self._matrix = solver.A
 
     def renew(self) -> None:
-        """A new step begins: the factors are made anew at its first matrix."""
-        self._stale = True
+        """A new step begins: factors that have come to cost iterations are made anew."""
+        cost = self._cycles / max(self._matrices, 1)
+        self._fresh = self._fresh or cost
+        self._stale = cost > GROWTH * self._fresh + 1
+        self._matrices = self._cycles = 0
 
     def forget(self) -> None:
         """Drop all that is kept from earlier steps."""
-        self._stale, self._trace = True, 0.0
+        self._stale, self._trace, self._fresh = True, 0.0, 0.0
+        self._matrices = self._cycles = 0
 
     def setUp(self, pc: PETSc.PC) -> None:
         """Build the two factors at the first matrix of a step; its later ones share them."""
-        if not self._stale:
+        self._matrices += 1
+        if self._matrices > 1:
             return
-        self._stale = False
         H, M, K = (self._matrix.getNestSubMatrix(*ij) for ij in ((0, 0), (0, 1), (1, 1)))
         if self._trace == 0.0:
             self._allocate(H, M)
@@ -111,6 +125,9 @@ class Elimination:
             self._P2.setDiagonal(self._P2.getDiagonal() + self._D)
             self._mobility.setOperators(self._P2)
             self._mobility.setUp()
+        elif not self._stale:
+            return
+        self._stale, self._fresh = False, 0.0
         _refresh(self._P1, H, 1.0)
         unstable = self._h.duplicate()
         unstable.array[:] = np.maximum(-self._h.array, 0.0)
@@ -139,6 +156,7 @@ class Elimination:
 
     def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """One application: solve for the potential, then for the state."""
+        self._cycles += 1
         H, K = (self._matrix.getNestSubMatrix(i, i) for i in (0, 1))
         (a_u, a_mu), (c, mu) = x.getNestSubVecs(), y.getNestSubVecs()
         t = self._t
@@ -153,6 +171,37 @@ class Elimination:
         K.mult(mu, c)  # K holds -tau K
         c.axpy(-1.0, a_mu)
         c.pointwiseDivide(c, self._D)
+
+
+class SaddleSolver(GuessingSolver):
+    """Newton's method with elimination of the state, from guesses.
+
+    Args:
+        step: The step functional.
+        prefix: Prefix of the PETSc options.
+        options: The user's options.
+        preconditioner: The elimination.
+    """
+
+    def __init__(
+        self,
+        step: StepFunctional,
+        *,
+        prefix: str,
+        options: Mapping[str, Any] | None,
+        preconditioner: Elimination,
+    ) -> None:
+        super().__init__(
+            step.residual,
+            step.fields,
+            prefix=prefix,
+            options=options,
+            symmetric=step.conservative,
+            preconditioner=preconditioner,
+        )
+        V = step.states[0].function_space
+        mass = assembled(compiled(ufl.TestFunction(V) * ufl.dx(metadata=VERTEX)), V)
+        self._expect(step, step.fields, [mass[: V.dofmap.index_map.size_local]])
 
 
 def _refresh(P: PETSc.Mat, A: PETSc.Mat, scale: float) -> None:
