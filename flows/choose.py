@@ -9,6 +9,7 @@ from flows.condensation import Condensation
 from flows.coordinate import Coordinate, Positive
 from flows.functional import StepFunctional
 from flows.nodal import NodalSolver
+from flows.quadratic import QuadraticSolver
 from flows.saddle import Elimination, SaddleSolver
 from flows.solver import Solver
 
@@ -27,7 +28,7 @@ def choose(
     coordinates: Mapping[fem.Function, Coordinate],
     moving: bool,
 ) -> Solver:
-    """One unknown a node for densities where that can be, else all fields, by blocks or as one.
+    """One unknown a node for densities, matrices for quadratic energies, else all fields.
 
     Args:
         step: The step.
@@ -40,6 +41,8 @@ def choose(
     """
     if densities and NodalSolver.suits(step, bcs, options):
         return NodalSolver(step, prefix=prefix, options=options, coordinates=coordinates)
+    if not (densities or moving or coordinates) and QuadraticSolver.suits(step):
+        return QuadraticSolver(step, bcs, prefix=prefix, options=options)
     between = [r for stage in step.path for r in stage[: len(step.states)]]
     coordinates = dict(coordinates) | {r: Positive() for r in between}
     blocks: Any = None

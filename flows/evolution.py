@@ -229,6 +229,7 @@ def _accepted_step(run: Run, control: Control) -> StepReport:
     flow, pace = run.flow, run.pace
     while True:
         tau, target = _landing(flow.time, pace.tau, run.targets)
+        flow.expect((run.until - flow.time) / tau if math.isfinite(run.until) else 0.0)
         before, report = flow.snapshot(), flow.report
         try:
             new = flow.step(tau)

@@ -212,6 +212,9 @@ class Flow(ABC):
         """
         return math.inf
 
+    def expect(self, steps: float) -> None:
+        """Hear how many steps of the coming size the run may have left; solvers choose by it."""
+
     def forget(self) -> None:
         """Drop kept matrices and warm starts, so that a resumed run takes the same steps."""
         self.solver.forget()

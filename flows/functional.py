@@ -44,6 +44,11 @@ class Block:
     rates: tuple[fem.Function, ...]
     index: int
 
+    def potential(self, probe: Sequence[Any]) -> ufl.Form:
+        r"""The metric's $\psi$, or $\psi^*$, at probes for the rates, or for the forces."""
+        psi = self.metric.psi if self.metric.primal else self.metric.psi_star
+        return fix_quadrature(as_functional(psi(_one(probe), _one(self.states))), probe)
+
 
 class StepFunctional:
     r"""The forms of one step, and the data that they read.
@@ -66,6 +71,9 @@ class StepFunctional:
         varies: Whether the metric depends on the state.
         convex: Whether the problem is a minimisation over the states alone.
         drift: Whether a source depends on the state.
+        energy: The energy.
+        loads: The sources that are forces, one per state.
+        apart: Whether a divergence stands for the squared distance.
         conservative: Whether the residual is the derivative of a functional.
     """
 
@@ -95,7 +103,9 @@ class StepFunctional:
         self.path = self._make_path()
         between = tuple(f for stage in self.path for f in stage)
         self.fields = (*states, *auxiliary, *between, *self.potentials)
-        self.varies = False
+        self.varies = self.apart = False
+        self.energy = energy
+        self.loads = [ufl.Form([]) for _ in states]
         self.kept = Kept(constraints, states)
         sources = _per_state(source, states)
         self._derive(energy, sources)
@@ -182,7 +192,8 @@ class StepFunctional:
                 residual[self.fields.index(mu)] += load
                 work += ufl.action(load, mu)
             else:  # a force, in the row of the state
-                residual[i] -= _retest(load, ufl.TestFunction(u.function_space))
+                self.loads[i] = _retest(load, ufl.TestFunction(u.function_space))
+                residual[i] -= self.loads[i]
                 work += _retest(load, u - old[i])
         self.residual, self.work = residual, work
 
@@ -190,9 +201,7 @@ class StepFunctional:
         """The metric in the step functional, the movement and the dissipation."""
         tau, effective, metric = self.tau, self.effective, block.metric
         probe = [ufl.Coefficient(u.function_space) for u in block.states]
-        potential = metric.psi if metric.primal else metric.psi_star
-        psi = as_functional(potential(_one(probe), _one(block.states)))
-        psi = fix_quadrature(psi, probe)
+        psi = block.potential(probe)
         self.varies |= any(depends_on(psi, u) for u in self.states)
         psi = substitute(psi, held)
         # d/ds psi(s p) at s = 1: the product of the force with the rate.
@@ -204,6 +213,7 @@ class StepFunctional:
             rate = dict(zip(probe, rates, strict=True))
             apart = self._divergence(block, here)
             if apart is not None:
+                self.apart = True
                 step, movement = apart
                 return step, movement, 2 * movement
             effective_rate = {p: c / effective for p, c in zip(probe, changes, strict=True)}

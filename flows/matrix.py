@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.forms import depends_on
+from flows.functionals import Inputs
 
 import numpy as np
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fempetsc
-from mpi4py import MPI
 from petsc4py import PETSc
 
 __all__ = ["Matrix", "Watched"]
@@ -78,26 +78,15 @@ class Watched(Matrix):
     ) -> None:
         super().__init__(compiled)
         self.constant = not any(depends_on(form, u) for form in forms for u in fields)
-        self._constants = list(dict.fromkeys(c for form in forms for c in form.constants()))
-        self._functions = list(dict.fromkeys(f for form in forms for f in form.coefficients()))
-        self._seen: list[np.ndarray] | None = None
+        self._inputs = Inputs(forms, self.petsc.comm.tompi4py())
 
     def forget(self) -> None:
         """Assemble anew at the next occasion."""
-        self._seen = None
+        self._inputs.forget()
 
-    def update(self, bcs: Sequence[fem.DirichletBC]) -> bool:
+    def update(self, bcs: Sequence[fem.DirichletBC] = ()) -> bool:
         """Bring the matrix up to date; returns whether it changed."""
-        if self.constant and self._up_to_date():
+        if self.constant and not self._inputs.changed():
             return False
         self.assemble(bcs)
         return True
-
-    def _up_to_date(self) -> bool:
-        now = [np.asarray(c.value) for c in self._constants]
-        now += [f.x.array for f in self._functions]
-        same = self._seen is not None and all(map(np.array_equal, self._seen, now))
-        if self.petsc.comm.tompi4py().allreduce(same, MPI.LAND):
-            return True
-        self._seen = [value.copy() for value in now]
-        return False

@@ -11,9 +11,11 @@ from flows.constraint import Constraint
 from flows.coordinate import Coordinate
 from flows.density import Densities, at_nodes
 from flows.flow import Flow, StepReport
-from flows.forms import compiled, fix_quadrature, integrate, polynomial_degree, variation, zero
+from flows.forms import fix_quadrature, polynomial_degree, variation, zero
 from flows.functional import StepFunctional, as_functional
+from flows.functionals import Functional
 from flows.metric import Metric, conserved, per_state, preferred
+from flows.quadratic import QuadraticSolver
 from flows.scheme import AVF, JKO, ImplicitEuler, Scheme, Stencil
 from flows.search import Search
 from flows.solver import SolveFailed, Solver
@@ -101,20 +103,24 @@ class GradientFlow(Flow):
         self.scheme = scheme.exact_for(degree) if isinstance(scheme, AVF) else scheme
         self.order = self.scheme.order
         self.functional = energy
-        self._energy = compiled(energy)
         self._scale = 0.0
         self._constraints = [*constraints, *conserved(metrics)]
         if noise is not None and self.scheme.steps > 1:
             raise ValueError("Noise needs a scheme of one step, such as flows.AVF(): not BDF2.")
         source, self._noise = driven(source, noise, self.states, f"{self.name}_")
         self._step = self._make_step(metric, source)
-        self._movement, self._dissipation, self._work = (
-            None if zero(form) else compiled(form)
-            for form in (self._step.movement, self._step.dissipation, self._step.work)
-        )
+        step = self._step
+        self._energy: Callable[[], float] = Functional(energy, kept=not self.moving)
+        self._movement: Callable[[], float] = Functional(step.movement)
+        self._dissipation: Callable[[], float] = Functional(step.dissipation)
+        self._work = None if zero(step.work) else Functional(step.work)
         self._lawful = self.scheme.lawful(degree, self._step.varies)
         self._past_tau = self._past_movement = 0.0
         self.solver = self._make_solver(coordinates, lumped, petsc_options)
+        if isinstance(self.solver, QuadraticSolver):
+            quick = self.solver
+            self._energy, self._movement = quick.energy, quick.movement
+            self._dissipation = quick.dissipation
         self._densities = self._make_densities() if lumped else None
         easier = self._make_starter(given, metric, source) if self.scheme.varied else None
         self._search = Search(self._step, self.solver, self._densities, easier)
@@ -177,7 +183,11 @@ class GradientFlow(Flow):
     def energy(self) -> float:
         """The energy of the present state."""
         self.settle()
-        return integrate(self._energy)
+        return self._value()
+
+    def _value(self) -> float:
+        """The energy, with the boundary values and auxiliary fields as they are."""
+        return self._energy()
 
     @property
     def potentials(self) -> tuple[fem.Function, ...]:
@@ -237,7 +247,7 @@ class GradientFlow(Flow):
         stencil = self._step.prepare(tau, self._past_tau)
         if self._moves:
             self._set_time(t_data)
-        before = integrate(self._energy)
+        before = self._value()
         if self._moves:
             self._set_time(t_new)
             self._apply_bcs()
@@ -270,9 +280,9 @@ class GradientFlow(Flow):
         self._step.find_rates(stencil)
         if self._densities is not None:
             self._densities.conserve()
-        movement = integrate(self._movement)
+        movement = self._movement()
         self._commit()
-        after = integrate(self._energy)
+        after = self._value()
         defect, allowed = self._certificate(before, after, movement, stencil)
         self._judge(defect, allowed, before, after)
         return StepReport(t, tau, after, movement, defect, iterations)
@@ -284,12 +294,12 @@ class GradientFlow(Flow):
         self, before: float, after: float, movement: float, stencil: Stencil
     ) -> tuple[float, float]:
         """The defect of the scheme's energy law and what rounding allows."""
-        change = after - before - (integrate(self._work) if self._work else 0.0)
+        change = after - before - (self._work() if self._work else 0.0)
         change -= self._boundary_work()
         allowed = ROUNDING * (abs(before) + abs(after)) + 1e-15 * self._scale
         if not self._lawful:
             return change, allowed
-        dissipation = integrate(self._dissipation) if self.scheme.identity else 0.0
+        dissipation = self._dissipation() if self.scheme.identity else 0.0
         past, ratio = self._past_movement, stencil.ratio
         return self.scheme.defect(change, movement, dissipation, past, ratio), allowed
 
@@ -353,6 +363,11 @@ class GradientFlow(Flow):
         for past, old in zip(self._step.past, self._step.old, strict=False):
             past.x.array[:] = old.x.array
         self._past_tau = tau if self._step.past else 0.0
+
+    @override
+    def expect(self, steps: float) -> None:
+        if isinstance(self.solver, QuadraticSolver):
+            self.solver.expect(steps)
 
     def _recover(self) -> None:
         # The past of a step that failed is not smooth: multi-step schemes start anew.

@@ -9,7 +9,7 @@ from typing import Any
 from dolfinx import fem
 from petsc4py import PETSc
 
-__all__ = ["Options", "convective", "preset"]
+__all__ = ["Options", "convective", "preset", "repeated"]
 
 
 class Options:
@@ -111,6 +111,19 @@ def preset(
         # Pressure makes the rotations of a round surface free, and others a little indefinite.
         return lagged | ({"ksp_type": "minres"} if kept else {})
     return KRYLOV | {"ksp_rtol": 1e-10 if linear else 1e-3}
+
+
+def repeated(V: fem.FunctionSpace) -> dict[str, Any]:
+    """Options for a symmetric matrix that serves many steps: iterations that learn from steps."""
+    mesh, size = V.mesh, V.dofmap.index_map.size_global * V.dofmap.index_map_bs
+    dim, linear = mesh.topology.dim, V.element.basix_element.degree == 1
+    if dim == 1 or size < 5e3:
+        return nested_dissection() if mesh.comm.size == 1 else direct(symmetric=True)
+    return KRYLOV | {
+        "ksp_rtol": 1e-8,
+        "ksp_guess_type": "pod",
+        "sub_pc_factor_levels": 3 if dim == 2 and linear else 0,
+    }
 
 
 def convective(spaces: Sequence[fem.FunctionSpace]) -> dict[str, Any]:

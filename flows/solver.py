@@ -10,6 +10,7 @@ from flows.conditions import fixed_entries
 from flows.constraint import Kept, bordered
 from flows.coordinate import Coordinate
 from flows.forms import compiled, depends_on
+from flows.lag import Lag
 from flows.matrix import Watched
 from flows.options import Options, preset
 
@@ -67,8 +68,11 @@ class Solver:
     """
 
     kept: Kept | None = None
+    _lag: Lag | None = None
     factored = 0
     """Solves for which factors stand in for iterations that have failed."""
+    dominance = 0.005
+    """Share of the mass in the diagonal above which incomplete factors are cheaper."""
     _rounding = 0.0
 
     def __init__(
@@ -102,6 +106,9 @@ class Solver:
         )
         PETSc.garbage_cleanup(self.comm)  # solvers of flows that are gone
         single = len(self.fields) == 1
+        lags = not (self.linear or self.coordinates or moving or kept or preconditioner)
+        constants = dict.fromkeys(c for entry in entries for c in entry.constants())
+        self._lag = Lag(0.02, list(constants)) if lags else None
         self.F = compiled(residual[0] if single else list(residual))
         self.J = compiled(jacobian[0][0] if single else jacobian)
         spaces = [u.function_space for u in self.fields]
@@ -213,6 +220,8 @@ class Solver:
         _gather(b)
 
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
+        if self._lag and self._lag.keeps(snes.getIterationNumber(), snes.getFunctionNorm()):
+            return
         if self.coordinates:
             for entry in self._entries:
                 entry.forget()  # its columns were scaled in place
@@ -248,7 +257,7 @@ class Solver:
         A.getRowSum(sums)
         shares = np.abs(sums.array / diagonal.array)
         share = float(np.quantile(shares, 0.25)) if shares.size else 1.0
-        dominated = not self.moving and self.comm.allreduce(share, MPI.MIN) > 0.005
+        dominated = not self.moving and self.comm.allreduce(share, MPI.MIN) > self.dominance
         pc, wanted = self.ksp.pc, "bjacobi" if dominated else "gamg"
         if pc.getType() != wanted:
             pc.setType(wanted)
@@ -258,6 +267,8 @@ class Solver:
         """Drop the kept matrix: the next solve builds its own, as a resumed run does."""
         for entry in self._entries:
             entry.forget()
+        if self._lag:
+            self._lag.forget()
         # Multigrid keeps its interpolation, block solvers their scales: all of it is memory.
         self.ksp.reset()
         self._try_iterations()

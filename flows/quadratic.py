@@ -1,0 +1,268 @@
+r"""The step of a quadratic energy in a constant metric, by matrices that serve every step.
+
+With $E(u) = \frac12 u \cdot K u + g \cdot u + c$ and the metric $\frac12 \dot u \cdot G \dot u$ a
+step of each scheme is
+
+$$ \big(\theta K + \tfrac1{\hat\tau} G\big)\, u = \dots, \qquad
+   \theta = 1 \text{ or } \tfrac12 \text{ (AVF)}, $$
+
+and energy, movement and residual are products with $K$ and $G$: nothing is assembled in a step, and
+another step size is a sum of two matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, override
+
+from flows.conditions import fixed_entries
+from flows.forms import assembled, compiled, depends_on, polynomial_degree, variation
+from flows.functional import StepFunctional
+from flows.functionals import Functional, Inputs
+from flows.matrix import Watched
+from flows.options import repeated
+from flows.scheme import AVF, BDF2, MinimizingMovement
+from flows.solver import Solver, linearised
+
+import numpy as np
+import numpy.typing as npt
+import ufl
+from dolfinx import fem
+from dolfinx.fem import petsc as fempetsc
+from mpi4py import MPI
+from petsc4py import PETSc
+
+__all__ = ["QuadraticSolver"]
+
+type Floats = npt.NDArray[np.float64]
+
+
+class QuadraticForm:
+    r"""The matrix of a bilinear form, and $\frac12 u \cdot K u$.
+
+    Where constants cost nothing, the mean is taken off first: the value is then as exact as one
+    summed up over the cells.
+
+    Args:
+        form: A symmetric bilinear form of constants and given functions.
+        V: Its space.
+    """
+
+    def __init__(self, form: ufl.Form, V: fem.FunctionSpace) -> None:
+        self.matrix = Watched([form], compiled(form), ())
+        self.petsc = self.matrix.petsc
+        self._comm, self._block = V.mesh.comm, V.dofmap.index_map_bs
+        self._x, self._y = self.petsc.createVecs()
+        self._free = False
+
+    def update(self) -> bool:
+        """Bring the matrix up to date; returns whether it changed."""
+        changed = self.matrix.update()
+        if changed:
+            self._free = self._annihilates_constants()
+        return changed
+
+    def product(self, x: Floats) -> Floats:
+        """The owned entries of the product with a vector of owned entries."""
+        self._x.array[:] = x
+        self.petsc.mult(self._x, self._y)
+        return np.asarray(self._y.array_r)
+
+    def value(self, x: Floats) -> float:
+        """Half the product of a vector, given by its owned entries, with itself."""
+        self.update()
+        if self._free:
+            parts = x.reshape(-1, self._block)
+            sums = self._comm.allreduce(np.append(parts.sum(axis=0), len(parts)), MPI.SUM)
+            x = (parts - sums[:-1] / sums[-1]).ravel()
+        return float(self._comm.allreduce(x @ self.product(x))) / 2
+
+    def _annihilates_constants(self) -> bool:
+        diagonal, worst = np.abs(self.petsc.getDiagonal().array_r), 0.0
+        for component in range(self._block):
+            one = np.zeros_like(diagonal)
+            one[component :: self._block] = 1.0
+            worst = max(worst, float(np.abs(self.product(one)).max(initial=0.0)))
+        scale = self._comm.allreduce(float(diagonal.max(initial=0.0)), MPI.MAX)
+        return bool(self._comm.allreduce(worst, MPI.MAX) <= 1e-13 * scale)
+
+
+class QuadraticSolver(Solver):
+    """One linear system a step, with the same matrix as long as the step keeps its size.
+
+    Conjugate gradients begin with what they learn from the increments before. In the plane factors
+    replace them when they have cost more than factors would have: the run then costs at most twice
+    what it would have, had its length been known. :meth:`expect` tells it.
+
+    Args:
+        step: The step functional.
+        bcs: Dirichlet conditions.
+        prefix: Prefix of the PETSc options.
+        options: The user's options.
+    """
+
+    dominance = 0.001
+
+    def __init__(
+        self,
+        step: StepFunctional,
+        bcs: Sequence[fem.DirichletBC] = (),
+        *,
+        prefix: str,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        (u,) = self.fields = self.sought = list(step.states)
+        self.unknown, self.bcs, self._step = u, list(bcs), step
+        V = u.function_space
+        self.comm = V.mesh.comm
+        PETSc.garbage_cleanup(self.comm)
+        self.moving, self.linear, self.preconditioner, self.coordinates = False, True, None, {}
+        slope, probe = variation(step.energy, u), fem.Function(V)
+        psi = variation(step.blocks[0].potential([probe]), probe)
+        self._energy, self._metric = (
+            QuadraticForm(linearised(form, f), V) for form, f in ((slope, u), (psi, probe))
+        )
+        self._entries = [self._energy.matrix, self._metric.matrix]
+        self._forces = [f for f in (step.loads[0], _at_zero(-slope, u)) if not f.empty()]
+        self._force, self._inputs = np.zeros(0), Inputs(self._forces, self.comm)
+        self._compiled = compiled(self._forces)
+        plain = _at_zero(step.energy, u).empty() and _at_zero(slope, u).empty()
+        self._elementwise = None if plain else Functional(step.energy, kept=True)
+        self.fixed = fixed_entries([V], self.bcs)
+        for form in (self._energy, self._metric):
+            form.update()
+        K, G = self._energy.petsc, self._metric.petsc
+        self.A = K.duplicate()
+        self.A.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+        same = K.getInfo()["nz_used"] == G.getInfo()["nz_used"]
+        structures = PETSc.Mat.Structure
+        self._pattern = structures.SAME_NONZERO_PATTERN if same else structures.DIFFERENT
+        self.b, self.x = fempetsc.create_vector(V), fempetsc.create_vector(V)
+        self._size = V.dofmap.index_map.size_global * V.dofmap.index_map_bs
+        self._plane = V.mesh.topology.dim == 2 and self.comm.size == 1
+        self._theta = float(step.scheme.place(1.0, 0.0))
+        self._tau = self._excess = 0.0
+        self._solves, self._left = 0, 0.0
+        self._open_snes(prefix, repeated(V), options or {}, None)
+        self._iterative = self.ksp
+        self._factors: PETSc.KSP | None = None
+
+    @staticmethod
+    def suits(step: StepFunctional) -> bool:
+        """Whether matrices say all about a step."""
+        if step.fields != step.states or len(step.states) > 1 or step.kept or step.drift:
+            return False
+        (u,) = step.states
+        (block,) = step.blocks
+        element = u.function_space.element
+        if type(step.scheme) not in (MinimizingMovement, AVF, BDF2) or step.varies:
+            return False
+        if not block.metric.primal or step.apart or element.needs_dof_transformations:
+            return False
+        probe = fem.Function(u.function_space)
+        psi = block.potential([probe])
+        pure = _at_zero(psi, probe).empty() and _at_zero(variation(psi, probe), probe).empty()
+        quadratic = polynomial_degree(psi, [probe]) == 2 and pure and not depends_on(psi, u)
+        return quadratic and polynomial_degree(step.energy, [u]) == 2
+
+    def expect(self, steps: float) -> None:
+        """Say how many steps of this size the run has left."""
+        self._left = steps
+
+    # -- what a step costs ---------------------------------------------------------------------
+    def energy(self) -> float:
+        """The energy of the state."""
+        if self._elementwise is not None:
+            return self._elementwise()
+        (u,) = self.fields
+        return self._energy.value(self._owned(u))
+
+    def movement(self) -> float:
+        r"""The price $d^2 / (2 \tau)$ of the change since the old state."""
+        (u,), (v,) = self.fields, self._step.old
+        return self._metric.value(self._owned(u) - self._owned(v)) / float(self._step.tau.value)
+
+    def dissipation(self) -> float:
+        r"""The product $d^2 / \tau$ of force and rate."""
+        return 2 * self.movement()
+
+    def _owned(self, u: fem.Function) -> Floats:
+        return np.asarray(u.x.array[: self.b.getLocalSize()])
+
+    # -- one solve -----------------------------------------------------------------------------
+    @override
+    def assemble_residual(self, b: PETSc.Vec) -> None:
+        step = self._step
+        u, v, base = (self._owned(f[0]) for f in (self.fields, step.old, step.base))
+        for form in (self._energy, self._metric):
+            form.update()
+        if self._inputs.changed():
+            V = self.fields[0].function_space
+            parts = [assembled(form, V)[: u.size].copy() for form in self._compiled]
+            self._force = np.sum(parts, axis=0)
+        b.array[:] = self._energy.product(step.scheme.place(u, v))
+        b.array[:] += self._metric.product((u - base) / float(step.effective.value))
+        if self._force.size:
+            b.array[:] -= self._force
+
+    @override
+    def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
+        tau = float(self._step.effective.value)
+        changed = [form.update() for form in (self._energy, self._metric)]
+        if not any(changed) and tau == self._tau:
+            return
+        self._tau = tau
+        self._energy.petsc.copy(A, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+        A.scale(self._theta)
+        A.axpy(1 / tau, self._metric.petsc, structure=self._pattern)
+        (rows,) = self.fixed
+        if self.bcs:
+            A.zeroRowsColumns(rows + A.getOwnershipRange()[0], 1.0)
+        self._iterate()
+        if self._open:
+            self._choose_preconditioner(A)
+
+    @override
+    def solve(self) -> int:
+        iterations = super().solve()
+        self._weigh()
+        return iterations
+
+    def _weigh(self) -> None:
+        """Take factors if iterations have cost, or will, as much more as the factors cost."""
+        if not (self._open and self._plane) or self._factors is not None:
+            return
+        # In products with the matrix: an iteration with incomplete factors costs 4, a guess 4, a
+        # solve with factors 10, and the factors themselves five times the root of the size.
+        more, price = 4.0 * self.ksp.getIterationNumber() - 6.0, 5.0 * self._size**0.5
+        self._excess, self._solves = self._excess + more, self._solves + 1
+        if self._excess > price or (self._solves >= 10 and more * self._left > price):
+            factors = PETSc.KSP().create(self.comm)
+            factors.setType("preonly")
+            factors.pc.setType("cholesky")
+            factors.pc.setFactorOrdering("nd")
+            self._factors = factors
+            self._take(factors)
+
+    def _iterate(self) -> None:
+        """Begin anew, by iterations."""
+        self._excess, self._solves = 0.0, 0
+        if self._factors is not None:
+            self._factors = None
+            self._take(self._iterative)
+
+    def _take(self, ksp: PETSc.KSP) -> None:
+        self.ksp = ksp
+        self.snes.setKSP(ksp)
+
+    @override
+    def forget(self) -> None:
+        self._iterate()
+        self._tau = 0.0
+        super().forget()
+
+
+def _at_zero(form: ufl.Form, u: fem.Function) -> ufl.Form:
+    """The form where the function vanishes."""
+    form = ufl.algorithms.expand_derivatives(form)
+    return ufl.algorithms.expand_derivatives(ufl.replace(form, {u: ufl.zero(u.ufl_shape)}))

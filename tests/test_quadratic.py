@@ -1,0 +1,118 @@
+"""Flows of quadratic energies: all is said by two matrices."""
+
+import flows
+from flows import AVF, BDF2, L2, GradientFlow, MinimizingMovement
+from flows.quadratic import QuadraticSolver
+
+import numpy as np
+import pytest
+import ufl
+from dolfinx import fem
+from dolfinx.mesh import exterior_facet_indices
+from ufl import dx, grad, inner
+
+SCHEMES = [MinimizingMovement(), AVF(), BDF2()]
+
+
+def flow_with_everything(scheme):
+    """A vector field with a linear part in its energy, a source, a weight, moving boundaries."""
+    domain = flows.mesh.rectangle(h=1 / 6)
+    V = fem.functionspace(domain, ("Lagrange", 2, (2,)))
+    u, x = fem.Function(V, name="u"), ufl.SpatialCoordinate(domain)
+    u.interpolate(lambda x: np.stack([1 + x[0] * x[1], np.cos(3 * x[0])]))
+    t, edge = fem.Constant(domain, 0.0), fem.Function(V)
+    domain.topology.create_connectivity(1, 2)
+    facets = exterior_facet_indices(domain.topology)
+    dofs = fem.locate_dofs_topological(V, 1, facets)
+
+    def at(time):
+        edge.interpolate(lambda x: np.stack([1 + x[0] * x[1] + time, np.cos(3 * x[0])]))
+
+    at(0.0)
+    E = (inner(grad(u), grad(u)) / 2 + (u[0] - x[1]) ** 2) * dx + u[1] ** 2 * ufl.ds
+    load = inner(ufl.as_vector([ufl.sin(t), x[0]]), ufl.TestFunction(V)) * dx
+    return GradientFlow(
+        E,
+        u,
+        L2(1 + x[0]),
+        scheme=scheme,
+        source=load,
+        bcs=[fem.dirichletbc(edge, dofs)],
+        time=t,
+        on_time=at,
+    )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda s: type(s).__name__)
+def test_matrices_say_what_forms_say(scheme, monkeypatch):
+    quick = flow_with_everything(scheme)
+    assert isinstance(quick.solver, QuadraticSolver)
+    monkeypatch.setattr(QuadraticSolver, "suits", lambda _: False)
+    general = flow_with_everything(scheme)
+    assert not isinstance(general.solver, QuadraticSolver)
+    for tau in (0.01, 0.01, 0.015, 0.02, 0.002):
+        mine, theirs = quick.step(tau), general.step(tau)
+        for value in ("energy", "movement", "defect"):
+            assert getattr(mine, value) == pytest.approx(
+                getattr(theirs, value), rel=1e-9, abs=1e-12
+            )
+    assert np.allclose(quick.state.x.array, general.state.x.array, rtol=0, atol=1e-11)
+
+
+def test_a_metric_of_the_state_is_not_constant():
+    V = fem.functionspace(flows.mesh.rectangle(h=1 / 4), ("Lagrange", 1))
+    u = fem.Function(V)
+    E = inner(grad(u), grad(u)) / 2 * dx
+    for flow in (
+        GradientFlow(E, u, L2(1 + u**2)),
+        GradientFlow(E + u**4 * dx, u, L2()),
+        GradientFlow(E, u, flows.Dissipation(lambda r: (r**2 + r**4) * dx)),
+    ):
+        assert not isinstance(flow.solver, QuadraticSolver)
+
+
+def heat(h=1 / 80):
+    """More unknowns than a direct solver gets by default."""
+    flow = flows.heat(flows.mesh.rectangle(h=h))
+    flow.state.interpolate(lambda x: 1e3 + np.cos(3 * np.pi * x[0]) * np.cos(2 * np.pi * x[1]))
+    return flow
+
+
+def test_the_energy_of_a_field_that_is_nearly_constant_is_exact():
+    flow = heat()
+    flow.state.x.array[:] = 1e3 + 1e-3 * (flow.state.x.array - 1e3)
+    by_cells = fem.assemble_scalar(fem.form(flow.functional))
+    by_cells = flow.mesh.comm.allreduce(by_cells)
+    assert flow.energy() == pytest.approx(by_cells, rel=1e-6)
+    for _ in range(10):
+        flow.step(0.01)
+
+
+def test_iterations_agree_with_factors_and_forget_what_they_learned():
+    iterative, direct = heat(), heat()
+    assert iterative.solver.ksp.getType() == "cg"
+    for _ in range(8):
+        iterative.step(1e-3)
+    iterative.forget()
+    resumed = heat()
+    resumed.restore(iterative.snapshot())
+    for flow in (iterative, resumed):
+        for _ in range(4):
+            flow.step(1e-3)
+    assert np.array_equal(iterative.state.x.array, resumed.state.x.array)
+    direct.step(1e-3)
+    direct.solver._excess = 1e9  # as if iterations had cost that much
+    for _ in range(11):
+        direct.step(1e-3)
+    alone = flow.mesh.comm.size == 1
+    assert (direct.solver.ksp.getType() == "preonly") == alone
+    assert np.allclose(direct.state.x.array, iterative.state.x.array, rtol=0, atol=1e-8)
+
+
+def test_what_is_expected_decides_for_factors():
+    long, short = heat(), heat()
+    for flow, steps in ((short, 11), (long, 2000)):
+        flows.noise(flow.state, 1.0, seed=1)
+        flows.evolve(flow, until=steps * 1e-3, tau=1e-3, steps=11)
+    assert short.solver.ksp.getType() == "cg"
+    assert (long.solver.ksp.getType() == "preonly") == (long.mesh.comm.size == 1)
