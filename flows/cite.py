@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.resources import files
+from pathlib import Path
 from sys import modules
 from typing import Any
 
@@ -49,7 +49,7 @@ def bibliography() -> dict[str, str]:
     """All entries of the package's bibliography by key, flows itself first."""
     import flows  # its version is set after this module is imported
 
-    text = files("flows").joinpath("references.bib").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("references.bib").read_text(encoding="utf-8")
     found = {match[1]: match[0] for match in _ENTRY.finditer(text)}
     return {"flows": _FLOWS.format(version=flows.__version__)} | found
 

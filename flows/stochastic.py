@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 import ufl
 from dolfinx import fem
-from scipy.special import ndtri
 from ufl import dx, grad, inner
 
 __all__ = ["Brownian", "Forcing", "WhiteNoise", "driven"]
@@ -121,6 +120,8 @@ class Brownian:
     def _normal(self, time: float) -> Values:
         """Normal numbers that belong to a time of the dyadic tree."""
         bits = mix(self._keys + mix(np.array([time]).view(np.uint64))) >> np.uint64(11)
+        from scipy.special import ndtri  # slow to import: only where there is noise
+
         return np.asarray(ndtri(2.0**-53 * (bits + 0.5)))
 
 
