@@ -38,6 +38,7 @@ class FlatCells:
         nodes: Nodes of the cells, as the space numbers them.
         index_map: Which nodes belong to which rank.
         sizes: Areas, or lengths.
+        size: Their sum.
         normals: Area vectors, as the nodes of each cell go round it; shape (cells, dim).
         stiffness: Entries of the stiffness between the ends of each edge, shape (cells, edges).
     """
@@ -63,6 +64,8 @@ class FlatCells:
         share = np.full(self.nodes.size, 1 / corners)
         self._share = csr_array((share, pattern), shape=(size, count))
         self._sums = vector(self.index_map, dim + 1)
+        self._signs = np.ones((count, dim + 1))
+        self.size = 0.0
 
     def measure(self) -> FlatCells:
         """Measure the cells of the present mesh, unless that is done."""
@@ -70,6 +73,7 @@ class FlatCells:
         if not np.array_equal(x, self._seen):
             self._shape.eval(self._mesh, self._cells, values=self._values)
             self._seen[:] = x
+            self.size = float(self.sizes.sum())
         return self
 
     def at_nodes(self, signs: Floats) -> Floats:
@@ -81,9 +85,9 @@ class FlatCells:
         Returns:
             One row for each local node: the normal, then the mass.
         """
-        rows, dim = self._rows.copy(), self.normals.shape[1]
-        rows[:, :dim] *= signs[: len(rows), None]
-        self._sums.array[:] = (self._share @ rows).ravel()
+        dim = self.normals.shape[1]
+        self._signs[:, :dim] = signs[: len(self._signs), None]
+        self._sums.array[:] = (self._share @ (self._rows * self._signs)).ravel()
         self._sums.scatter_reverse(InsertMode.add)
         self._sums.scatter_forward()
         return np.asarray(self._sums.array.reshape(-1, dim + 1))

@@ -111,6 +111,7 @@ class Surface:
         nodes[mesh.geometry.dofmaps[0].ravel()] = V.dofmap.list.ravel()
         self._nodes = nodes
         self.position.x.array.reshape(-1, dim)[nodes] = mesh.geometry.x[:, :dim]
+        self._moved = self.position.x.array.copy()
         self.refresh()
 
     @property
@@ -118,7 +119,7 @@ class Surface:
         """Area of the surface, or length of the curve."""
         if self.cells is None:
             return integrate(self._area)
-        return float(self.mesh.comm.allreduce(float(self.cells.measure().sizes.sum())))
+        return float(self.mesh.comm.allreduce(self.cells.measure().size))
 
     @property
     def volume(self) -> float:
@@ -136,8 +137,11 @@ class Surface:
 
     def move(self) -> None:
         """Put the mesh where ``position`` says."""
+        if np.array_equal(self.position.x.array, self._moved):
+            return
+        self._moved[:] = self.position.x.array
         dim = self.mesh.geometry.dim
-        self.mesh.geometry.x[:, :dim] = self.position.x.array.reshape(-1, dim)[self._nodes]
+        self.mesh.geometry.x[:, :dim] = self._moved.reshape(-1, dim)[self._nodes]
 
     def refresh(self) -> None:
         """Normals and lumped masses of the present mesh."""
