@@ -8,12 +8,13 @@ The centres of its cells are the nodes of the other meshes.
 from typing import Any
 
 import fipy
+import numpy as np
 import problems
 
 
 def fokker_planck(n: int, tau: float, steps: int, solver: str) -> dict[str, Any]:
     h = 4 / n
-    mesh = fipy.Grid2D(nx=n + 1, ny=n + 1, dx=h, dy=h) + ((-h / 2,), (-h / 2,))
+    mesh = fipy.Grid2D(nx=n + 1, ny=n + 1, dx=h, dy=h) + np.full((2, 1), -h / 2)
     x = mesh.cellCenters.value
     V = fipy.CellVariable(mesh=mesh, value=problems.well(x))
     rho, clock = fipy.CellVariable(mesh=mesh, value=problems.hump(x), hasOld=True), problems.Clock()

@@ -84,7 +84,7 @@ def allen_cahn(n: int, tau: float, steps: int, eps: float) -> dict[str, Any]:
         linear = M.CreateMatrix()
         linear.AsVector().data = (eps / tau - 1 / eps) * M.AsVector() + eps * K.AsVector()
         A = linear.CreateMatrix()
-        old, r, b = (u.vec.CreateVector() for _ in range(3))
+        old, r = u.vec.CreateVector(), u.vec.CreateVector()
         for _ in range(steps):
             old.data = (eps / tau) * (M * u.vec)
             first = 0.0

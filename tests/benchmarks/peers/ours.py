@@ -112,7 +112,47 @@ def fokker_planck(n: int, tau: float, steps: int) -> dict[str, Any]:
     return {"seconds": seconds, "sample": values(flow.state, 4.0)}
 
 
-CASES = (heat, allen_cahn, cahn_hilliard, porous_medium, fokker_planck, mean_curvature)
+def porous_medium_error(n: int, first: float, tolerance: float, until: float) -> dict[str, Any]:
+    """Second order in time, adaptive steps; the error at the nodes, by the vertex rule."""
+    make = lambda V: flows.porous_medium(V, 2, scheme=flows.BDF2())
+
+    def run(flow: Any) -> None:
+        flows.evolve(flow, until - 0.1, flows.Adaptive(first, tolerance=tolerance))
+
+    barenblatt = start(lambda x: problems.barenblatt(x, 0.1))
+    flow, seconds = measure(make, space(2, 4.0), n, barenblatt, run)
+    V, vertex = flow.state.function_space, ufl.dx(metadata=flows.forms.VERTEX)
+    areas = fem.assemble_vector(fem.form(ufl.TestFunction(V) * vertex)).array
+    exact = problems.barenblatt(V.tabulate_dof_coordinates().T, until)
+    return {"seconds": seconds, "sample": [areas @ np.abs(flow.state.x.array - exact)]}
+
+
+def harmonic_map(n: int, tau: float, steps: int) -> dict[str, Any]:
+    def functions(n: int) -> fem.FunctionSpace:
+        return fem.functionspace(flows.mesh.rectangle(h=1 / n), ("Lagrange", 1, (3,)))
+
+    make = lambda V: flows.harmonic_map(V, flows.maps.Sphere(2))
+    flow, seconds = measure(make, functions, n, start(problems.texture), run(steps, tau))
+    return {"seconds": seconds, "sample": [flow.energy()]}
+
+
+def willmore(refinements: int, tau: float, steps: int) -> dict[str, Any]:
+    domain = lambda k: flows.mesh.ellipsoid(refinements=k, order=2)
+    flow, seconds = measure(flows.willmore, domain, refinements, lambda flow: None, run(steps, tau))
+    return {"seconds": seconds, "sample": [flow.energy()]}
+
+
+CASES = (
+    heat,
+    allen_cahn,
+    cahn_hilliard,
+    porous_medium,
+    porous_medium_error,
+    fokker_planck,
+    mean_curvature,
+    harmonic_map,
+    willmore,
+)
 
 if __name__ == "__main__":
     problems.answer({case.__name__: case for case in CASES})

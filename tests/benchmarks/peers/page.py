@@ -58,7 +58,7 @@ def line(race: Any, times: Sequence[Any], row: Any) -> str:
         f"{min(row.seconds):.3f}",
         f"{median(row.seconds):.3f}",
         "" if ours else f"{ratio:.2f}",
-        "" if ours else f"{row.difference:.0e}",
+        "" if ours and not race.exact else f"{row.difference:.1e}",
         str(len(row.seconds)),
     ]
     return "| " + " | ".join(cells) + " |"

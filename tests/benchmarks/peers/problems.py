@@ -83,6 +83,12 @@ def phases(x: np.ndarray) -> np.ndarray:
     return 0.9 * np.cos(4 * np.pi * x[0]) * np.cos(2 * np.pi * x[1])
 
 
+def texture(x: np.ndarray) -> np.ndarray:
+    """Initial values of a map into the sphere."""
+    tilt, turn = 2 * np.cos(np.pi * x[0]) * np.cos(np.pi * x[1]), np.pi * x[0]
+    return np.stack([np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.cos(tilt)])
+
+
 def well(x: np.ndarray) -> np.ndarray:
     """A potential with two wells, on the square of side 4; walls are out of reach."""
     return ((x[0] - 2) ** 2 - 1) ** 2 + 2 * (x[1] - 2) ** 2

@@ -32,6 +32,7 @@ class Race:
         options: Options for every code.
         codes: The codes, flows first.
         agreement: Largest relative difference of the samples to those of flows.
+        exact: Whether the sample is an error itself, and has to be below ``agreement``.
     """
 
     problem: str
@@ -39,6 +40,7 @@ class Race:
     options: dict[str, Any]
     codes: tuple[Code, ...]
     agreement: float
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ FLOWS = Code("flows", "ours.py")
 
 
 def skfem(solver: str, **options: Any) -> Code:
-    names = {"cholmod": "CHOLMOD", "jacobi": "CG, Jacobi", "amg": "CG, pyamg"}
+    names = {"cholmod": "CHOLMOD", "jacobi": "CG, Jacobi", "amg": "CG, pyamg", "superlu": "SuperLU"}
     return Code(f"scikit-fem, {names[solver]}", "skfem_cases.py", {"solver": solver}, **options)
 
 
@@ -123,10 +125,121 @@ def mean_curvature() -> list[Race]:
     ]
 
 
+def allen_cahn() -> list[Race]:
+    eps = 4 / 256
+    return [
+        Race(
+            "n = 256, 10 steps",
+            "allen_cahn",
+            {"n": 256, "tau": eps**2 / 2, "steps": 10, "eps": eps},
+            (FLOWS, Code("NGSolve, compiled, CG, Jacobi", "ngsolve_cases.py", repetitions=3)),
+            1e-6,
+        )
+    ]
+
+
+def cahn_hilliard() -> list[Race]:
+    eps = 4 / 128
+    return [
+        Race(
+            "n = 128, 10 steps",
+            "cahn_hilliard",
+            {"n": 128, "tau": eps**3, "steps": 10, "eps": eps},
+            (FLOWS, Code("NGSolve, compiled, UMFPACK", "ngsolve_cases.py", repetitions=3)),
+            1e-6,
+        )
+    ]
+
+
+def porous_medium() -> list[Race]:
+    peers = [
+        Code("NGSolve, compiled, UMFPACK", "ngsolve_cases.py", repetitions=3),
+        skfem("superlu", repetitions=3),
+    ]
+    return [
+        Race(
+            "n = 128, 50 steps",
+            "porous_medium",
+            {"n": 128, "tau": 5e-3, "steps": 50},
+            (FLOWS, *peers),
+            1e-6,
+        )
+    ]
+
+
+def porous_medium_accuracy() -> list[Race]:
+    ours = Code(
+        "flows, BDF2, adaptive, n = 192",
+        "ours.py",
+        {"n": 192, "first": 2e-3, "tolerance": 8e-4},
+    )
+    euler = Code(
+        "py-pde, numba, Euler, n = 188",
+        "pde_cases.py",
+        {"n": 188, "tau": 5 / 188**2, "solver": "euler"},
+        repetitions=3,
+    )
+    return [
+        Race(
+            "to an error of 1.3e-4",
+            "porous_medium_error",
+            {"until": 0.35},
+            (ours, euler),
+            1.3e-4,
+            exact=True,
+        )
+    ]
+
+
+def fokker_planck() -> list[Race]:
+    """FiPy takes another mean of the fluxes, and cells at the nodes."""
+    return [
+        Race(
+            "n = 128, 50 steps",
+            "fokker_planck",
+            {"n": 128, "tau": 1e-2, "steps": 50},
+            (
+                FLOWS,
+                Code("FiPy, BiCGSTAB", "fipy_cases.py", {"solver": "bicgstab"}),
+                Code("FiPy, LU", "fipy_cases.py", {"solver": "lu"}, repetitions=3),
+            ),
+            1e-2,
+        )
+    ]
+
+
+def harmonic_map() -> list[Race]:
+    return [
+        Race(
+            f"{3 * (n + 1) ** 2} unknowns, 50 steps",
+            "harmonic_map",
+            {"n": n, "tau": 1e-3, "steps": 50},
+            (FLOWS,),
+            0.0,
+        )
+        for n in (57, 182)
+    ]
+
+
+def willmore() -> list[Race]:
+    return [
+        Race(
+            f"{20 * 4**k} curved triangles, 10 steps",
+            "willmore",
+            {"refinements": k, "tau": 1e-3, "steps": 10},
+            (FLOWS,),
+            0.0,
+        )
+        for k in (3, 4)
+    ]
+
+
+SQUARE = "P1 on a square, n x n cells of two triangles"
+
 CASES = {
     "heat2d": Case(
         "Heat equation in the plane",
-        "P1 on the unit square, n x n cells of two triangles, implicit Euler, tau = 1e-3.",
+        f"{SQUARE}, implicit Euler, tau = 1e-3.",
         heat2d,
     ),
     "heat3d": Case(
@@ -134,10 +247,53 @@ CASES = {
         "P1 on the unit cube, n x n x n cells of six tetrahedra, implicit Euler.",
         heat3d,
     ),
+    "allen_cahn": Case(
+        "Allen-Cahn equation",
+        f"{SQUARE}, eps = 4/n, tau = eps^2/2, implicit Euler, exact quadrature. NGSolve compiles "
+        "the integrand, assembles the linear terms once and takes inexact Newton steps.",
+        allen_cahn,
+    ),
+    "cahn_hilliard": Case(
+        "Cahn-Hilliard equation",
+        f"{SQUARE}, eps = 4/n, tau = eps^3, implicit Euler, exact quadrature. NGSolve solves for "
+        "both fields.",
+        cahn_hilliard,
+    ),
+    "porous_medium": Case(
+        "Porous medium equation",
+        f"{SQUARE} of side 4, m = 2, Barenblatt's solution from t = 0.1, tau = 5e-3, implicit "
+        "Euler, lumped masses: the same discretisation in each code.",
+        porous_medium,
+    ),
+    "porous_medium_accuracy": Case(
+        "Porous medium equation, time to an accuracy",
+        "Barenblatt's solution with m = 2 from t = 0.1 to 0.35 on a square of side 4: each code by "
+        "its cheapest way to an L1 error of 1.3e-4 at its nodes, which *differs by* shows. "
+        "py-pde takes explicit steps of the size that is stable.",
+        porous_medium_accuracy,
+    ),
+    "fokker_planck": Case(
+        "Fokker-Planck equation",
+        "Two wells on a square of side 4, implicit Euler, tau = 1e-2, fluxes of Scharfetter and "
+        "Gummel; FiPy takes their finite volume form, with cells at the nodes.",
+        fokker_planck,
+    ),
     "mean_curvature": Case(
         "Mean curvature flow of a sphere",
         "flows takes its default scheme, which lets nodes slide along the surface, the peers that "
         "of Dziuk; matrices are those of the surface of each step. The mean radius is compared.",
         mean_curvature,
+    ),
+    "harmonic_map": Case(
+        "Harmonic map heat flow",
+        "Maps of a square into the sphere, tau = 1e-3, of second order in time. No peer has this "
+        "flow: the seconds are for later versions to compare with.",
+        harmonic_map,
+    ),
+    "willmore": Case(
+        "Willmore flow",
+        "An ellipsoid with the half axes 1, 1, 1.5, curved triangles, tau = 1e-3. No peer has this "
+        "flow: the seconds are for later versions to compare with.",
+        willmore,
     ),
 }
