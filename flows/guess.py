@@ -56,13 +56,12 @@ class Guess:
             Whether there is one; equal on all ranks.
         """
         first = self.fields[0].x.array
-        begun = bool(np.array_equal(first, self.old.x.array))
-        again = bool(self._past) and bool(np.array_equal(first, self._past[-1][0]))
-        comm = self.old.function_space.mesh.comm
-        begun, again = comm.allreduce(np.array([begun, again]), MPI.LAND)
-        if not begun:
+        begun = np.array_equal(first, self.old.x.array)
+        again = begun and bool(self._past) and np.array_equal(first, self._past[-1][0])
+        standing = self.old.function_space.mesh.comm.allreduce(begun + again, MPI.MIN)
+        if not standing:
             return False
-        if again:
+        if standing == 2:
             self._steps[-1] = tau
         else:
             self._keep(tau)
