@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.conditions import conditions_by_space
+from flows.report import solver_report
 from flows.solver import SolveFailed
 
 import numpy as np
@@ -214,6 +215,10 @@ class Flow(ABC):
 
     def expect(self, steps: float) -> None:
         """Hear how many steps of the coming size the run may have left; solvers choose by it."""
+
+    def solver_report(self) -> str:
+        """Which solver the steps have at present, and why, in words; ask after the first step."""
+        return solver_report(self)
 
     def forget(self) -> None:
         """Drop kept matrices and warm starts, so that a resumed run takes the same steps."""

@@ -169,6 +169,19 @@ class QuadraticSolver(Solver):
         """Say how many steps of this size the run has left."""
         self._left = steps
 
+    def why(self) -> str:
+        """Why the linear systems are solved as they are."""
+        if self._factors is not None:
+            return "the run is long enough to pay for the factors"
+        if not self._open:
+            return "they are small" if not self.options.given("pc_type") else "the options say so"
+        if not self._plane:
+            return "in space, or on several ranks, factors never pay"
+        price = 5.0 * self._size**0.5
+        return (
+            f"factors cost {price:.0f} products with the matrix, which iterations must cost first"
+        )
+
     # -- what a step costs ---------------------------------------------------------------------
     def energy(self) -> float:
         """The energy of the state."""

@@ -116,3 +116,17 @@ def test_what_is_expected_decides_for_factors():
         flows.evolve(flow, until=steps * 1e-3, tau=1e-3, steps=11)
     assert short.solver.ksp.getType() == "cg"
     assert (long.solver.ksp.getType() == "preonly") == (long.mesh.comm.size == 1)
+
+
+def test_a_report_says_what_solves_the_steps_and_why():
+    flow = heat()
+    flow.step(1e-3)
+    report = flow.solver_report()
+    assert "heat: linear steps for 6561 unknowns" in report
+    assert "conjugate gradients to 1e-08" in report and "incomplete Cholesky factors" in report
+    chosen = flows.heat(flows.mesh.rectangle(h=1 / 8), petsc_options={"pc_type": "jacobi"})
+    chosen.step(1e-3)
+    assert "the diagonal, since the options say so" in chosen.solver_report()
+    small = flows.allen_cahn(flows.mesh.rectangle(h=1 / 8), eps=0.1)
+    small.step(1e-3)
+    assert "nonlinear steps" in small.solver_report() and "factors" in small.solver_report()
