@@ -12,6 +12,7 @@ from flows.curvature_solver import CurvatureSolver
 from flows.energy import dirichlet
 from flows.flow import StepReport
 from flows.forms import integrate
+from flows.kept_curvature import KeptCurvatureSolver
 from flows.metric import Metric
 from flows.movement import ROUNDING, GradientFlow
 from flows.scheme import Stencil
@@ -155,12 +156,11 @@ class SurfaceFlow(Watched, GradientFlow):
     @override
     def _make_solver(self, coordinates: Any, densities: bool, options: Any) -> Solver:
         prefix, options, metric = f"{self.name}_", options or {}, self._metric
-        general = self.bcs or self._step.kept or not isinstance(metric, NormalL2)
+        general = self.bcs or not isinstance(metric, NormalL2)
         if not general and CurvatureSolver.suits(self.surface, prefix, options):
             costly = isinstance(metric, NormalL2) and metric.tangential
-            return CurvatureSolver(
-                self.surface, self._step, costly=costly, prefix=prefix, options=options
-            )
+            solver = KeptCurvatureSolver if self._step.kept else CurvatureSolver
+            return solver(self.surface, self._step, costly=costly, prefix=prefix, options=options)
         return super()._make_solver(coordinates, densities, options)
 
     @override
@@ -194,7 +194,7 @@ class SurfaceFlow(Watched, GradientFlow):
     def _distance(self, tau: float) -> float:
         r"""The price $d^2/(2\tau)$ of the step, on the old surface."""
         if not isinstance(self._metric, NormalL2):
-            return integrate(self._movement)
+            return self._movement()
         surface, n, dim = self.surface, self.surface.owned, self.mesh.geometry.dim
         change = (self.states[0].x.array - self._step.old[0].x.array).reshape(-1, dim)[:n]
         if self._metric.tangential:

@@ -34,17 +34,9 @@ OPTIONS = {
     "ksp_type": "cg",
     "ksp_norm_type": "natural",  # it costs nothing
     "ksp_rtol": 1e-6,
-    "ksp_max_it": 100,
+    "ksp_max_it": 400,
     "pc_type": "python",
 }
-
-HARDER = {
-    "ksp_type": "cg",
-    "ksp_max_it": 500,
-    "pc_type": "eisenstat",  # symmetric Gauss-Seidel for the price of the product alone
-    "pc_eisenstat_omega": 1.4,
-}
-"""For necks, where the tangential motion is the work."""
 
 type Floats = npt.NDArray[np.float64]
 
@@ -137,7 +129,13 @@ class CurvatureSolver(Solver):
         options: Mapping[str, Any],
     ) -> None:
         super().__init__(
-            step.residual, step.fields, prefix=prefix, options=options, definite=True, moving=True
+            step.residual,
+            step.fields,
+            prefix=prefix,
+            options=options,
+            definite=True,
+            moving=True,
+            kept=step.kept,
         )
         assert surface.cells is not None
         self._surface, self._cells, self._tau = surface, surface.cells, step.tau
@@ -184,23 +182,38 @@ class CurvatureSolver(Solver):
         x = X.x.array.reshape(-1, dim)[:n].T
         self._stiffness.assemble()
         blocks.refresh(1 / tau)
-        forces = blocks.forces(x)
-        change = self._guess(tau)
-        left = np.empty_like(forces)
-        blocks.product(change, left)
-        np.subtract(forces, left, out=left)
-        whole, rest = self._norms(forces, left)
-        if rest > whole:  # the state is not where the last step has left it
-            change, left, rest = np.zeros(blocks.shape), forces, whole
-        if rest > 0:
-            self.outer.setTolerances(rtol=min(0.5, self._rtol * whole / rest))
-            if not self._solve(left):
-                return False
-            change += self._right.array_r.reshape(blocks.shape)
-        x += change
-        X.x.scatter_forward()
+        old = np.ascontiguousarray(x)
+        forces = blocks.forces(old)
+        change = self._correct(old, forces, self._guess(tau))
+        if change is None:
+            self._put(old)
+            return False
+        self._put(old + change)
         self._past = [(change / tau, tau), *self._past[:1]]
         return True
+
+    def _put(self, x: Floats) -> None:
+        """Give the field the values of the owned nodes."""
+        (X,), (dim, n) = self.fields, self.blocks.shape
+        X.x.array.reshape(-1, dim)[:n] = x.T
+        X.x.scatter_forward()
+
+    def _correct(self, old: Floats, forces: Floats, change: Floats) -> Floats | None:
+        """The displacement, from a guess; ``None`` where iterations do not converge."""
+        left = self._left_of(forces, change)
+        whole, rest = self._norms(forces, left)
+        if rest > whole:  # the state is not where the last step has left it
+            change, left, rest = np.zeros_like(forces), forces, whole
+        if rest == 0:
+            return change
+        found = self._solve(left, self._rtol * whole / rest)
+        return None if found is None else change + found
+
+    def _left_of(self, forces: Floats, change: Floats) -> Floats:
+        """What a displacement leaves of the forces."""
+        left = np.empty_like(forces)
+        self.blocks.product(change, left)
+        return np.subtract(forces, left, out=left)
 
     def _guess(self, tau: float) -> Floats:
         """The displacement that the last two steps let expect."""
@@ -212,11 +225,15 @@ class CurvatureSolver(Solver):
         ((u, first),) = before
         return tau * (v + (tau + last) / (last + first) * (v - u))
 
-    def _solve(self, left: Floats) -> bool:
+    def _solve(self, left: Floats, rtol: float) -> Floats | None:
+        """The displacement that balances forces; ``None`` where iterations do not converge."""
+        self.outer.setTolerances(rtol=min(0.5, rtol))
         self._left.array[:] = left.ravel()
         with self._lent():
             self.outer.solve(self._left, self._right)
-        return int(self.outer.getConvergedReason()) > 0
+        if self.outer.getConvergedReason() < 0:
+            return None
+        return np.asarray(self._right.array_r.reshape(left.shape))
 
     def _norms(self, *arrays: Floats) -> Floats:
         squares = np.array([np.vdot(a, a) for a in arrays])

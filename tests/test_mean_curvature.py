@@ -3,6 +3,7 @@
 import itertools
 
 import flows
+from flows.curvature_solver import CurvatureSolver
 from flows.mesh import circle, ellipsoid, from_arrays, hemisphere, sphere, tube
 from flows.smooth import SmoothFlow
 from flows.tangential import Free, NormalOnly, Redistribute
@@ -236,11 +237,46 @@ def test_tangential_motion_changes_the_mesh_and_not_the_shape():
 
 
 # -- solver ----------------------------------------------------------------------------------------
-def test_multigrid_that_is_kept_does_not_change_a_resumed_run(tmp):
-    options = {"pc_type": "gamg", "ksp_type": "cg", "snes_lag_preconditioner": -2}
+@pytest.mark.parametrize(
+    "rule",
+    [{}, {"tangential": NormalOnly()}, {"constraints": [flows.Volume()]}],
+    ids=["free", "normal only", "volume kept"],
+)
+def test_steps_from_extrapolated_velocities_are_those_of_factors(rule):
+    factors = {"ksp_type": "preonly", "pc_type": "cholesky", "pc_factor_mat_solver_type": "mumps"}
+    found = []
+    for options in ({"ksp_rtol": 1e-11}, factors):
+        flow = flows.mean_curvature(
+            ellipsoid((1, 1.2, 1.5), refinements=3), petsc_options=options, **rule
+        )
+        for tau in (1e-3, 1e-3, 2e-3, 1e-3, 1e-4):
+            flow.step(tau)
+        found.append(flow)
+    quick, direct = found
+    assert isinstance(quick.solver, CurvatureSolver)
+    assert not isinstance(direct.solver, CurvatureSolver)
+    assert np.abs(quick.state.x.array - direct.state.x.array).max() < 1e-9
 
+
+def test_a_long_step_at_fixed_volume_is_left_to_newton():
+    flow = flows.mean_curvature(ellipsoid((1, 1, 1.5), refinements=2), constraints=[flows.Volume()])
+    volume = flow.surface.volume
+    assert flow.step(0.2).iterations > 1
+    assert abs(flow.surface.volume / volume - 1) < 1e-12
+    assert flow.step(1e-3).defect < 0
+
+
+MULTIGRID = {"petsc_options": {"pc_type": "gamg", "ksp_type": "cg", "snes_lag_preconditioner": -2}}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [MULTIGRID, {}, {"constraints": [flows.Volume()]}],
+    ids=["multigrid", "velocities", "volume"],
+)
+def test_what_steps_keep_from_earlier_ones_does_not_change_a_resumed_run(tmp, options):
     def start():
-        return flows.mean_curvature(ellipsoid(refinements=3), petsc_options=options)
+        return flows.mean_curvature(ellipsoid(refinements=3), **options)
 
     flow = start()
     flows.evolve(flow, steps=3, tau=2e-3)
@@ -274,7 +310,9 @@ def test_a_star_loses_area_at_two_pi_and_becomes_round():
 
 def test_factors_stand_in_for_iterations_that_fail_until_these_may_try_again():
     # Tiny steps hold the nodes along the normals alone: the multigrid of long ones fails there.
-    flow = flows.mean_curvature(ellipsoid((1, 1, 1.5), refinements=5))
+    flow = flows.mean_curvature(
+        ellipsoid((1, 1, 1.5), refinements=5), petsc_options={"ksp_type": "cg"}
+    )
     flow.step(1e-3)
     report = flow.step(1e-7)
     assert flow.solver.factored == 10

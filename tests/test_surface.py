@@ -1,14 +1,18 @@
 """Closed surfaces and curves shrink as their curvature says, and the mesh stays a surface."""
 
 import flows
+from flows.flat import Stiffness
+from flows.forms import assembled, compiled
 from flows.mesh import circle, ellipsoid, from_arrays, rectangle, sphere, torus
+from flows.surface import LUMPED, Surface
 
 import numpy as np
 import pytest
+from dolfinx import fem
 from dolfinx.mesh import CellType
 from mpi4py import MPI
 from tools import comm, order, total
-from ufl import SpatialCoordinate, dx, inner
+from ufl import SpatialCoordinate, TestFunction, dx, grad, inner
 
 T = 0.1
 
@@ -17,6 +21,31 @@ def radii(mesh):
     """Distances of the vertices from the origin."""
     owned = mesh.geometry.index_map().size_local
     return np.concatenate(comm.allgather(np.linalg.norm(mesh.geometry.x[:owned], axis=1)))
+
+
+@pytest.mark.parametrize("shape", [torus, circle])
+def test_one_pass_over_the_cells_gives_the_integrals_of_forms(shape):
+    surface = Surface(shape(h=0.4))
+    surface.position.interpolate(lambda x: (x + 0.1 * x[::-1] ** 2)[: len(surface.flux.value)])
+    surface.move()
+    surface.refresh()
+    Q, owned = surface.mass.function_space, surface.owned
+    u, q = fem.Function(Q), TestFunction(Q)
+    u.interpolate(lambda x: np.sin(3 * x[0]) + x[1] ** 2)
+    stiffness = Stiffness(surface.cells)
+    y, x = stiffness.petsc.createVecs()
+    y.array[:] = u.x.array[:owned]
+    stiffness.petsc.mult(y, x)
+    dim, mass = len(surface.flux.value), surface.mass.x.array[:owned]
+    normal = surface.normal.x.array.reshape(-1, dim)[:owned]
+    loads = [
+        (x.array, inner(grad(u), grad(q)) * dx),
+        (mass, q * LUMPED),
+        (mass * normal[:, 1], surface.nu[1] * q * LUMPED),
+    ]
+    for found, form in loads:
+        assert np.abs(found - assembled(compiled(form), Q)[:owned]).max() < 1e-12
+    assert surface.area == pytest.approx(total(1.0 * dx(domain=surface.mesh)), rel=1e-13)
 
 
 def shrink(mesh, steps):
