@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, override
 
+from flows.extrapolation import Extrapolation
 from flows.flat import Stiffness
 from flows.functional import StepFunctional
 from flows.options import Options
@@ -145,7 +146,7 @@ class CurvatureSolver(Solver):
         self._matrix = PETSc.Mat().createPython(((size, None),) * 2, self.blocks, comm=self.comm)
         self._matrix.setUp()
         self._right, self._left = self._matrix.createVecs()
-        self._past: list[tuple[Floats, float]] = []
+        self._past = Extrapolation()
         self._pause = 0
         self._lent = Options(prefix, OPTIONS, options)
         self.outer = PETSc.KSP().create(self.comm)
@@ -184,12 +185,12 @@ class CurvatureSolver(Solver):
         blocks.refresh(1 / tau)
         old = np.ascontiguousarray(x)
         forces = blocks.forces(old)
-        change = self._correct(old, forces, self._guess(tau))
+        change = self._correct(old, forces, self._past.expect(tau) + np.zeros_like(old))
         if change is None:
             self._put(old)
             return False
         self._put(old + change)
-        self._past = [(change / tau, tau), *self._past[:1]]
+        self._past.keep(change, tau)
         return True
 
     def _put(self, x: Floats) -> None:
@@ -214,16 +215,6 @@ class CurvatureSolver(Solver):
         left = np.empty_like(forces)
         self.blocks.product(change, left)
         return np.subtract(forces, left, out=left)
-
-    def _guess(self, tau: float) -> Floats:
-        """The displacement that the last two steps let expect."""
-        if not self._past:
-            return np.zeros(self.blocks.shape)
-        (v, last), *before = self._past
-        if not before:
-            return tau * v
-        ((u, first),) = before
-        return tau * (v + (tau + last) / (last + first) * (v - u))
 
     def _solve(self, left: Floats, rtol: float) -> Floats | None:
         """The displacement that balances forces; ``None`` where iterations do not converge."""

@@ -18,18 +18,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, override
 
-from flows.forms import compiled
+from flows.extrapolation import Extrapolation
+from flows.flat import NormalMatrix, Stiffness
 from flows.functional import StepFunctional
-from flows.matrix import Matrix
 from flows.options import Options
 from flows.solver import SolveFailed, Solver
 from flows.surface import Surface
 
 import numpy as np
 import numpy.typing as npt
-import ufl
 from petsc4py import PETSc
-from ufl import dx, grad, inner
 
 __all__ = ["NormalBlocks", "SurfaceSaddle"]
 
@@ -72,18 +70,17 @@ class NormalBlocks:
 
     def __init__(self, surface: Surface, prefix: str) -> None:
         self._surface = surface
-        Q = surface.curvature.function_space
-        p, q = ufl.TrialFunction(Q), ufl.TestFunction(Q)
-        self._stiffness = Matrix(compiled(inner(grad(p), grad(q)) * dx))
+        assert surface.cells is not None
+        self._stiffness = Stiffness(surface.cells)
         self.dim, self.n = surface.mesh.geometry.dim, surface.owned
-        self._stiffness.assemble()
         K = self._stiffness.petsc
-        self._P1, self._P2 = PETSc.Mat().create(K.comm), K.duplicate(copy=True)
+        self._normal = NormalMatrix(K, self.dim)
+        self._P1, self._P2 = self._normal.petsc, K.duplicate(copy=True)
         self._prefix = prefix
         self._position, self._curvature = self._factors()
         self._b, self._h = K.createVecs()
+        self._a, self._d = self._P1.createVecs()
         self._g = 1.0
-        self._tabulate()
 
     @property
     def size(self) -> int:
@@ -98,22 +95,6 @@ class NormalBlocks:
             factors.append(ksp)
         return factors
 
-    def _tabulate(self) -> None:
-        """Places of the entries of $A + g N^T M^{-1} N$: those of K thrice, then full nodes."""
-        K, d, n = self._stiffness.petsc, self.dim, self.n
-        indptr, columns, _ = K.getValuesCSR()
-        first = K.getOwnershipRange()[0]
-        rows = first + np.repeat(np.arange(n), np.diff(indptr))
-        node = d * (first + np.arange(n))[:, None, None] + np.zeros((d, d), dtype=int)
-        c = np.arange(d)
-        i = np.concatenate([*(d * rows + k for k in c), (node + c[:, None]).ravel()])
-        j = np.concatenate([*(d * columns + k for k in c), (node + c).ravel()])
-        P = self._P1
-        P.setSizes(((d * n, None), (d * n, None)), bsize=d)
-        P.setType("aij")
-        P.setPreallocationCOO(i.astype(PETSc.IntType), j.astype(PETSc.IntType))
-        self._a, self._d = P.createVecs()
-
     def refresh(self, tau: float) -> None:
         """Take the present mesh, and a step of size ``tau``."""
         self._g = g = tau**-0.5
@@ -124,14 +105,12 @@ class NormalBlocks:
         self._N = m[:, None] * w
         squares = np.maximum(np.einsum("ij,ij->i", w, w), 1e-6)
         self._unit = w / squares[:, None]
-        full = g * self._N[:, :, None] * w[:, None, :]
-        values = np.concatenate([np.tile(K.getValuesCSR()[2], self.dim), full.ravel()])
-        self._P1.setValuesCOO(values, PETSc.InsertMode.INSERT_VALUES)
+        self._normal.assemble(g * m, w)
         K.copy(self._P2, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
         self._h.array[:] = g * m
         self._P2.setDiagonal(self._P2.getDiagonal() + self._h)
+        self._P2.setOption(PETSc.Mat.Option.SPD, True)  # multigrid asks, and new values undo it
         for ksp, P in ((self._position, self._P1), (self._curvature, self._P2)):
-            P.setOption(PETSc.Mat.Option.SPD, True)  # multigrid asks, and new values undo it
             ksp.setOperators(P)
             ksp.setFromOptions()
             ksp.setUp()
@@ -201,12 +180,14 @@ class SurfaceSaddle(Solver):
         A = PETSc.Mat().createPython(((blocks.size, None),) * 2, blocks, comm=self.comm)
         A.setUp()
         self._right, self._left = A.createVecs()
+        self._work, self._past = self._right.duplicate(), Extrapolation()
         self.outer = PETSc.KSP().create(self.comm)
         self.outer.setOptionsPrefix(prefix)
         self.outer.setOperators(A)
         with self._lent():
             self.outer.setFromOptions()
         self.outer.pc.setPythonContext(blocks)
+        self._rtol = self.outer.getTolerances()[0]
 
     @staticmethod
     def suits(surface: Surface, prefix: str, options: Mapping[str, Any]) -> bool:
@@ -244,10 +225,12 @@ class SurfaceSaddle(Solver):
         """Solve by blocks; returns whether that converged."""
         X, H = self.fields
         n, m = self.blocks.dim * self.blocks.n, self.blocks.n
+        tau = float(self._tau.value)
         try:
             with self._lent():
-                self.blocks.refresh(float(self._tau.value))
+                self.blocks.refresh(tau)
                 self.blocks.right_hand_side(X.x.array[:n], H.x.array[:m], self._right)
+                start = self._start(tau)
                 self.outer.solve(self._right, self._left)
         except PETSc.Error as error:
             self.forget()
@@ -260,14 +243,35 @@ class SurfaceSaddle(Solver):
         self._first = self._first or iterations
         if iterations > 1.5 * self._first + 5:
             self._aged()
-        X.x.array[:n] += self._left.array_r[:n]
-        H.x.array[:m] += float(self._tau.value) ** -0.5 * self._left.array_r[n:]
+        change = start + self._left.array_r
+        change[n:] *= tau**-0.5
+        self._past.keep(change, tau)
+        X.x.array[:n] += change[:n]
+        H.x.array[:m] += change[n:]
         for f in (X, H):
             f.x.scatter_forward()
         return True
+
+    def _start(self, tau: float) -> Floats:
+        """The solution that earlier steps let expect; its residual replaces the right-hand side."""
+        start = self._past.expect(tau) + np.zeros(self.blocks.size)
+        start[self.blocks.dim * self.blocks.n :] *= tau**0.5
+        whole = self._right.norm()
+        self._left.array[:] = start
+        self.outer.getOperators()[0].mult(self._left, self._work)
+        self._work.aypx(-1.0, self._right)
+        rest = self._work.norm()
+        if not rest < whole:  # the state is not where the last step has left it
+            start[:], rest = 0.0, whole
+        else:
+            self._work.copy(self._right)
+        if rest > 0:
+            self.outer.setTolerances(rtol=min(0.5, self._rtol * whole / rest))
+        return start
 
     @override
     def forget(self) -> None:
         super().forget()
         self._aged()
+        self._past.clear()
         self._failed = None
