@@ -40,8 +40,8 @@ options = argparse.ArgumentParser(
     description="Allen-Cahn and Cahn-Hilliard from one energy.", add_help=False
 )
 options.add_argument("--help", action="help")  # PETSc options may begin with -h
-options.add_argument("--h", type=float, default=1 / 96, help="mesh size")
-options.add_argument("--eps", type=float, default=0.025, help="width of the interfaces")
+options.add_argument("--h", type=float, default=1 / 80, help="mesh size")
+options.add_argument("--eps", type=float, default=0.03, help="width of the interfaces")
 options.add_argument("--until", type=float, default=0.016, help="final time")
 args = options.parse_known_args()[0]
 output = Path("output/one_energy_two_metrics")
