@@ -6,9 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
-root=()
-[ "$(id -u)" -eq 0 ] || root=(sudo)
-if [ ! -e /usr/include/suitesparse/cholmod.h ] || ! ldconfig -p | grep -q libopenblas; then
+if [ ! -e /usr/include/suitesparse/cholmod.h ] || ! ldconfig -p | grep libopenblas >/dev/null; then
+  root=()
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
   "${root[@]}" apt-get -qq update
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get -qq install -y --no-install-recommends g++ libsuitesparse-dev libopenblas-dev >/dev/null

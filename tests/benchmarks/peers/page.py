@@ -18,8 +18,13 @@ ROOT = HERE.parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-flows and its peers on the same problems, side by side. Rewritten by `make bench`
-(`tests/benchmarks/peers` holds the scripts, one for each code).
+flows and its peers on the same problems, side by side. `make bench` installs the peers in an
+environment of their own, `.venv-peers`, measures everything in about half an hour and rewrites this
+page. One case, or a quick look at a few lines of it, is
+
+    python tests/benchmarks/peers/run.py --cases heat2d --repetitions 1 --problems "n = 256"
+
+and `tests/benchmarks/peers` holds the scripts: the problems, the races, one worker for each code.
 
 Seconds are CPU seconds of one process on one thread, for the first assembly, factorisations and all
 steps; meshes, function spaces, imports and the compilation of forms do not count. Each repetition
@@ -30,7 +35,9 @@ flows: above 1 flows is faster. Ratios between 0.8 and 1.25 are ties on a machin
 work as well.
 
 flows runs with its default options. The peers run as their documentation advises, with the old
-solution as the first guess of iterations, which stop at a relative residual of 1e-8.
+solution as the first guess of iterations, which stop at a relative residual of 1e-8. CHOLMOD is
+that of SuiteSparse with OpenBLAS. Not among the peers are FreeFEM, and NGSolve with the PARDISO of
+MKL.
 
 """
 ROW = re.compile(r"^\| ([^|]+) \| ([^|]+) \| [^|]+ \| [^|]+ \| ([\d.]+) \|", re.MULTILINE)
