@@ -77,8 +77,14 @@ class Panel:
         x, y, z = np.ptp(self.grid.points, axis=0)
         self.dim = self.grid.get_cell(0).dimension
         self.flat, self.line = z <= 1e-9 * (x + y), self.dim == 1 and y + z <= 1e-9 * x
-        self.values: Any = np.asarray(self.grid[self.name]) if self.name else None
-        self.arrows = self.values is not None and self.values.ndim > 1 and not self.line
+        values: Any = np.asarray(self.grid[self.name]) if self.name else None
+        self.values = self.shade = values
+        self.arrows = values is not None and values.ndim > 1 and not self.line
+        if self.arrows:
+            self.shade = np.linalg.norm(values, axis=1)
+            if np.ptp(self.shade) < 1e-6 * self.shade.max():  # directions: lengths say nothing
+                self.shade = values[:, -1]
+                self.label = f"${self.label}_{values.shape[1]}$"
 
     @property
     def aspect(self) -> float:
@@ -109,8 +115,7 @@ def colour(panels: Sequence[Panel], film: Film) -> None:
     look, coloured = film.look, [p for p in panels if p.values is not None]
     keys = ["all" if look.share else i for i, _ in enumerate(coloured)]
     for key, panel in zip(keys, coloured, strict=True):
-        size = np.linalg.norm(panel.values, axis=1) if panel.arrows else panel.values
-        film.grow(key, np.nanmin(size), np.nanmax(size))
+        film.grow(key, np.nanmin(panel.shade), np.nanmax(panel.shade))
     for key, panel in zip(keys, coloured, strict=True):
         low, high = look.clim or film.ranges[key]
         signed = low < 0 < high and min(-low, high) > 0.05 * max(-low, high)
@@ -203,13 +208,14 @@ def _arrows(panel: Panel) -> Layers:
     cloud = pyvista.PolyData(panel.grid.points)
     cloud["vector"] = np.pad(panel.values, ((0, 0), (0, 3 - panel.values.shape[1])))
     cloud["length"] = np.linalg.norm(cloud["vector"], axis=1)
+    cloud["shade"] = panel.shade
     arrow = pyvista.Arrow(start=(-0.5, 0, 0), tip_length=0.35, tip_radius=0.14, shaft_radius=0.045)
     factor = 1.5 * spacing * panel.grid.length / (cloud["length"].max() or 1.0)
     glyphs = cloud.glyph(
         orient="vector", scale="length", factor=factor, geom=arrow, tolerance=spacing
     )
     pale = {"color": CLAY, "opacity": 0.35 if panel.flat or panel.dim == 3 else 1.0}
-    return [(glyphs, {**panel.style, "scalars": "length"}), (skin(panel.grid), pale)]
+    return [(glyphs, {**panel.style, "scalars": "shade"}), (skin(panel.grid), pale)]
 
 
 def snapshot(what: Any, field: str | None = None) -> list[Snapshot]:

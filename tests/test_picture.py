@@ -167,6 +167,23 @@ def test_signed_fields_are_symmetric_about_zero():
         assert zero.min() > 220
 
 
+def test_directions_are_coloured_by_their_last_component():
+    turned = function(
+        square(), lambda x: np.array([np.cos(3 * x[0]), np.sin(3 * x[0])]), ("Lagrange", 1, (2,))
+    )
+    longer = turned.copy()
+    longer.x.array[:] *= 1 + 2 * (np.arange(longer.x.array.size) // 2 % 2)
+    for u, label in ((turned, "$u_2$"), (longer, "u")):
+        u.name = "u"
+        (seen,) = snapshot(u)
+        panel = seen.panel
+        assert comm.allreduce(panel is not None) == 1
+        if panel is not None:
+            assert panel.label == label
+            shades = panel.values[:, 1] if u is turned else np.linalg.norm(panel.values, axis=1)
+            assert np.allclose(panel.shade, shades)
+
+
 def test_a_quadratic_function_is_drawn_quadratic():
     coarse = plot(function(square(n=1), lambda x: x[0] ** 2, ("Lagrange", 2)), size=SIZE)
     fine = plot(function(square(n=32), lambda x: x[0] ** 2), size=SIZE)
