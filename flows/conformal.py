@@ -60,7 +60,9 @@ class RicciFlow(GradientFlow):
 
     whatever the sign of $\chi$: on a sphere the energy is bounded below on metrics of one area
     {cite}`onofri1982`, though it is not convex. There the conformal maps of the sphere onto itself
-    cost nothing: the curvature has a limit, the metric finds it slowly.
+    cost nothing: the curvature has a limit, the metric finds it slowly. On a mesh they cost a
+    little, of the order of $h^2$, so that the last $h^2$ of the spread of $K$ is lost in times of
+    the order of $h^{-2}$: let the steps grow, with ``flows.Relax(1.0, growth=4)``.
 
     Args:
         mesh: A closed, connected surface of flat triangles with two sides; a flat torus, too
