@@ -82,11 +82,13 @@ class Condensation:
     def setUp(self, pc: PETSc.PC) -> None:
         """Condense the matrix."""
         D, B, C, A = (self._matrix.getNestSubMatrix(*ij) for ij in ((0, 0), (0, 1), (1, 0), (1, 1)))
-        diagonal = D.getDiagonal()
+        if self._product is None:
+            self._inverse, self._right = D.createVecLeft(), A.createVecLeft()
+        diagonal = self._inverse
+        D.getDiagonal(diagonal)
         least = FLOOR * diagonal.max()[1]
         diagonal.array[:] = np.maximum(diagonal.array, least)
         diagonal.reciprocal()
-        self._inverse = diagonal
         if self._product is None:
             self._scaled = B.duplicate(copy=True)
         else:
@@ -107,7 +109,7 @@ class Condensation:
         rho, mu = y.getNestSubVecs()
         # (A + C D^-1 B) mu = C D^-1 a - b, with -A in the matrix
         rho.pointwiseMult(self._inverse, a)
-        right = b.duplicate()
+        right = self._right
         C.mult(rho, right)
         right.axpy(-1.0, b)
         self._ksp.solve(right, mu)

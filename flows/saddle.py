@@ -111,33 +111,34 @@ class Elimination:
         H, M, K = (self._matrix.getNestSubMatrix(*ij) for ij in ((0, 0), (0, 1), (1, 1)))
         if self._trace == 0.0:
             self._allocate(H, M)
-        H.getRowSum(self._h)
-        bulk = self._h / self._D
-        w = max(0.0, bulk.max()[1])
-        stiffness = H.getDiagonal() - self._share * self._h  # without the mass of the bulk
-        trace = -K.getDiagonal().sum()
-        root = np.sqrt(max(stiffness.sum(), 0.0) / trace)
+        H.mult(self._ones, self._h)
+        self._t.pointwiseDivide(self._h, self._D)
+        w = max(0.0, self._t.max()[1])
+        H.getDiagonal(self._t)
+        stiffness = self._t.sum() - self._share.dot(self._h)  # without the mass of the bulk
+        K.getDiagonal(self._t)
+        trace = -self._t.sum()
+        root = np.sqrt(max(stiffness, 0.0) / trace)
         b, s = float(max(w, root)), float(0.1 * w + root)
         same = trace == self._trace and max(b / self._b, self._b / b) < 1.5
         if not same:
             self._trace, self._b, self._s = trace, b, s
-            _refresh(self._P2, K, -b)
-            self._P2.setDiagonal(self._P2.getDiagonal() + self._D)
+            _refresh(self._P2, K, -b, self._D)
             self._mobility.setOperators(self._P2)
             self._mobility.setUp()
         elif not self._stale:
             return
         self._stale, self._fresh = False, 0.0
-        _refresh(self._P1, H, 1.0)
-        unstable = self._h.duplicate()
-        unstable.array[:] = np.maximum(-self._h.array, 0.0)
-        self._P1.setDiagonal(self._P1.getDiagonal() + unstable + self._D * self._s)
+        unstable = np.maximum(-self._h.array, 0.0)
+        self._t.array[:] = unstable + self._s * self._D.array
+        _refresh(self._P1, H, 1.0, self._t)
         self._hessian.setOperators(self._P1)
         self._hessian.setUp()
 
     def _allocate(self, H: PETSc.Mat, M: PETSc.Mat) -> None:
-        self._D, self._h, self._t = (H.createVecLeft() for _ in range(3))
-        M.getRowSum(self._D)
+        self._D, self._h, self._t, self._ones = (H.createVecLeft() for _ in range(4))
+        self._ones.set(1.0)
+        M.mult(self._ones, self._D)
         self._D.scale(-1.0)
         self._share = -M.getDiagonal() / self._D
         self._P1, self._P2 = H.duplicate(copy=True), H.duplicate(copy=True)
@@ -149,7 +150,6 @@ class Elimination:
     def _factor(self, name: str, P: PETSc.Mat) -> PETSc.KSP:
         ksp = PETSc.KSP().create(P.comm)
         ksp.setOptionsPrefix(f"{self._prefix}{name}_")
-        P.setOption(PETSc.Mat.Option.SPD, True)
         ksp.setOperators(P)
         ksp.setFromOptions()
         return ksp
@@ -204,6 +204,9 @@ class SaddleSolver(GuessingSolver):
         self._expect(step, step.fields, [mass[: V.dofmap.index_map.size_local]])
 
 
-def _refresh(P: PETSc.Mat, A: PETSc.Mat, scale: float) -> None:
+def _refresh(P: PETSc.Mat, A: PETSc.Mat, scale: float, diagonal: PETSc.Vec) -> None:
+    """Make P a multiple of A with something added to its diagonal: a positive definite matrix."""
     A.copy(P, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
     P.scale(scale)
+    P.setDiagonal(diagonal, PETSc.InsertMode.ADD)
+    P.setOption(PETSc.Mat.Option.SPD, True)
