@@ -76,6 +76,13 @@ class FlatCells:
             self.size = float(self.sizes.sum())
         return self
 
+    def angles(self) -> Floats:
+        """Smallest angles in degrees; 90 for intervals."""
+        if self.tdim == 1:
+            return np.full(len(self.sizes), 90.0)
+        cotangents = -2 * np.fmin.reduce(self.stiffness, axis=1)
+        return np.asarray(np.degrees(np.arctan2(1.0, cotangents)))
+
     def at_nodes(self, signs: Floats) -> Floats:
         r"""Integrals $\int \pm\nu \varphi_i$ and $\int \varphi_i$ by the vertex rule; collective.
 

@@ -77,16 +77,20 @@ class Parts:
     def measure(self) -> list[Part]:
         """The parts as they are now, by the curvature that the flow last found; collective."""
         comm, label, dim = self.surface.mesh.comm, self._labels[: self._owned], self._dim
-        corners = self.surface.corners()[: self._owned]
+        corners, cells = self.surface.corners()[: self._owned], self.surface.cells
         # Where cells have vanished there is no curvature.
         H = np.nan_to_num(self.surface.curvature.x.array[self._nodes])
-        size = np.linalg.norm(self.surface.cell_normals()[: self._owned], axis=1)
+        if cells is None:
+            size = np.linalg.norm(self.surface.cell_normals()[: self._owned], axis=1)
+            angles = _angles(corners, size)
+        else:
+            size, angles = cells.measure().sizes, cells.angles()
         weights = np.array([np.ones_like(size), (H**2).mean(axis=1), *corners.mean(axis=1).T])
         sums = np.array([np.bincount(label, w * size, self.count) for w in weights])
         comm.Allreduce(MPI.IN_PLACE, sums)
         top, extremes = np.abs(H).max(axis=1), np.zeros((2, self.count))
         np.maximum.at(extremes[0], label, top * (2 * size) ** (1 / dim))
-        np.maximum.at(extremes[1], label, 90 - _angles(corners, size))
+        np.maximum.at(extremes[1], label, 90 - angles)
         comm.Allreduce(MPI.IN_PLACE, extremes, MPI.MAX)
         peaks = np.empty((comm.size, self.count, 4))
         comm.Allgather(_peaks(H, corners, top, label, self.count), peaks)
@@ -111,9 +115,10 @@ def _angles(corners: Floats, size: Floats) -> Floats:
 def _peaks(H: Floats, corners: Floats, top: Floats, label: Any, count: int) -> Floats:
     """Largest mean curvature of each part on this rank, and its place."""
     peaks = np.zeros((count, 4))
-    order = np.argsort(top, kind="stable")
-    cell = np.full(count, -1)
-    cell[label[order]] = order  # the last one stays
+    cell, best = np.full(count, -1), np.zeros(count)
+    np.maximum.at(best, label, top)
+    largest = np.flatnonzero(top == best[label])
+    cell[label[largest]] = largest  # the last one stays
     for c in np.flatnonzero(cell >= 0):
         vertex = np.abs(H[cell[c]]).argmax()
         peaks[c] = [H[cell[c], vertex], *corners[cell[c], vertex]]
