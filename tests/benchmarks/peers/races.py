@@ -154,7 +154,7 @@ def cahn_hilliard() -> list[Race]:
             "n = 128, 10 steps",
             "cahn_hilliard",
             {"n": 128, "tau": eps**3, "steps": 10, "eps": eps},
-            (FLOWS, Code("NGSolve, compiled, UMFPACK", "ngsolve_cases.py", repetitions=3)),
+            (FLOWS, Code("NGSolve, compiled, sparsecholesky", "ngsolve_cases.py", repetitions=3)),
             1e-6,
         )
     ]
