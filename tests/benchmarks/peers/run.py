@@ -71,7 +71,7 @@ def hold(race: Race, repetitions: int) -> list[Times]:
             row.difference = float(np.abs(apart).max())
             if not row.difference <= race.agreement:
                 sys.exit(
-                    f"{code.name} is off by {row.difference:.1e} on {race.problem}, more than "
+                    f"{code.name}, {race.problem}: off by {row.difference:.2e}, more than "
                     f"{race.agreement:g}: times would mean nothing."
                 )
             row.seconds.append(seconds)
