@@ -110,6 +110,7 @@ class GuessingSolver(Solver):
         masses: Sequence[np.ndarray],
         *,
         positive: bool = False,
+        exact: bool = True,
     ) -> None:
         """Guess fields of a step from now on.
 
@@ -118,8 +119,11 @@ class GuessingSolver(Solver):
             fields: What to guess, states first.
             masses: Lumped masses of the states, owned entries.
             positive: Whether the fields are densities.
+            exact: Whether what is conserved is exact at any tolerance; else nothing is guessed, and
+                Newton's method goes on until it is small.
         """
         self._step, self._masses, self._least = step, masses, self.snes.atol
+        self._exact = exact
         self._guess = Guess(fields, step.old[0], positive=positive)
 
     @override
@@ -135,7 +139,8 @@ class GuessingSolver(Solver):
     @override
     def solve(self) -> int:
         before, krylov = [f.x.array.copy() for f in self._guess.fields], self.ksp.atol
-        if not self._guess.make(float(self._step.tau.value), self.coordinates):
+        tau = float(self._step.tau.value)
+        if not self._exact or not self._guess.make(tau, self.coordinates):
             return super().solve()
         if not self.options.given("snes_atol"):
             # Without a guess the first residual would be this large: it says what is small.
