@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.jit import jit_options
+from flows.packing import Packed
 
 import dolfinx
 import numpy as np
@@ -264,9 +265,10 @@ def polynomial_degree(form: ufl.Form, fields: Sequence[fem.Function]) -> float:
     return max((map_expr_dag(_Degree(fields), e) for e in integrands), default=0)
 
 
-def integrate(form: fem.Form) -> float:
+def integrate(form: fem.Form, packed: Packed | None = None) -> float:
     """Assemble a compiled functional over all ranks."""
-    return float(form.mesh.comm.allreduce(fem.assemble_scalar(form)))
+    data = (packed.constants(), packed.coefficients()) if packed else (None, None)
+    return float(form.mesh.comm.allreduce(fem.assemble_scalar(form, *data)))
 
 
 def assembled(form: fem.Form | None, V: fem.FunctionSpace, b: Any = None) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.forms import compiled, integrate
+from flows.packing import Packed
 
 import numpy as np
 import numpy.typing as npt
@@ -57,10 +58,11 @@ class Functional:
         self._form = compiled(form)
         keeps = kept and self._form is not None
         self._inputs = Inputs([form], self._form.mesh.comm) if keeps else None
+        self._packed = Packed(self._form) if self._form is not None else None
         self._value = 0.0
 
     def __call__(self) -> float:
         """The value at what it reads now; collective."""
         if self._form is not None and (self._inputs is None or self._inputs.changed()):
-            self._value = integrate(self._form)
+            self._value = integrate(self._form, self._packed)
         return self._value

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.forms import depends_on
 from flows.functionals import Inputs
+from flows.packing import Packed
 
 import numpy as np
 import ufl
@@ -33,6 +34,7 @@ class Matrix:
     def __init__(self, form: Any) -> None:
         self.form = form
         self._rows: Any = None
+        self._packed = Packed(form) if isinstance(form, fem.Form) else None
         if (
             not isinstance(form, (list, tuple))
             and form.mesh.comm.size == 1
@@ -53,12 +55,16 @@ class Matrix:
         """Assemble the form, with ones on the diagonal where conditions fix a value."""
         if self._rows is None:
             self.petsc.zeroEntries()
-            fempetsc.assemble_matrix(self.petsc, self.form, bcs=bcs)
+            fempetsc.assemble_matrix(self.petsc, self.form, bcs, 1.0, *self._data())
             self.petsc.assemble()
             return
         self._rows.set_value(0.0)
-        fem.assemble_matrix(self._rows, self.form, bcs=bcs)
+        fem.assemble_matrix(self._rows, self.form, bcs, 1.0, *self._data())
         self.petsc.stateIncrease()
+
+    def _data(self) -> tuple[Any, Any]:
+        packed = self._packed
+        return (None, None) if packed is None else (packed.constants(), packed.coefficients())
 
 
 class Watched(Matrix):

@@ -13,6 +13,7 @@ from flows.forms import compiled, depends_on
 from flows.lag import Lag
 from flows.matrix import Watched
 from flows.options import Options, preset
+from flows.packing import Packed
 
 import numpy as np
 import ufl
@@ -69,6 +70,7 @@ class Solver:
 
     kept: Kept | None = None
     _lag: Lag | None = None
+    _packed: Packed | None = None
     factored = 0
     """Solves for which factors stand in for iterations that have failed."""
     dominance = 0.005
@@ -110,6 +112,7 @@ class Solver:
         constants = dict.fromkeys(c for entry in entries for c in entry.constants())
         self._lag = Lag(0.02, list(constants)) if lags else None
         self.F = compiled(residual[0] if single else list(residual))
+        self._packed = Packed(self.F) if single else None
         self.J = compiled(jacobian[0][0] if single else jacobian)
         spaces = [u.function_space for u in self.fields]
         self.fixed = fixed_entries(spaces, self.bcs)
@@ -216,7 +219,11 @@ class Solver:
         _zero(b)
         if b.type != "nest" and len(self.sought) > 1:
             b.setAttr("_blocks", self.b.getAttr("_blocks"))
-        fempetsc.assemble_vector(b, self.F)
+        if self._packed is None:
+            fempetsc.assemble_vector(b, self.F)
+        else:
+            packed = self._packed
+            fempetsc.assemble_vector(b, self.F, packed.constants(), packed.coefficients())
         _gather(b)
 
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
