@@ -11,7 +11,6 @@ from flows.constraint import Constraint, Volume
 from flows.curvature_solver import CurvatureSolver
 from flows.energy import dirichlet
 from flows.flow import StepReport
-from flows.forms import integrate
 from flows.kept_curvature import KeptCurvatureSolver
 from flows.metric import Metric
 from flows.movement import ROUNDING, GradientFlow

@@ -101,7 +101,7 @@ class QuadraticSolver(Solver):
         options: The user's options.
     """
 
-    dominance = 0.001
+    dominance = 0.0003
 
     def __init__(
         self,
