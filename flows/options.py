@@ -122,6 +122,7 @@ def repeated(V: fem.FunctionSpace) -> dict[str, Any]:
     return KRYLOV | {
         "ksp_rtol": 1e-8,
         "ksp_guess_type": "pod",
+        "ksp_guess_pod_size": 5,
         "sub_pc_factor_levels": 3 if dim == 2 and linear else 0,
     }
 

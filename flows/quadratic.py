@@ -69,13 +69,21 @@ class QuadraticForm:
         return np.asarray(self._y.array_r)
 
     def value(self, x: Floats) -> float:
-        """Half the product of a vector, given by its owned entries, with itself."""
+        """Half the product of a vector, given by its owned entries, with itself.
+
+        Until the next product :attr:`last` holds the product of the matrix with the vector.
+        """
         self.update()
         if self._free:
             parts = x.reshape(-1, self._block)
             sums = self._comm.allreduce(np.append(parts.sum(axis=0), len(parts)), MPI.SUM)
             x = (parts - sums[:-1] / sums[-1]).ravel()
         return float(self._comm.allreduce(x @ self.product(x))) / 2
+
+    @property
+    def last(self) -> Floats:
+        """The last product."""
+        return np.asarray(self._y.array_r)
 
     def _annihilates_constants(self) -> bool:
         diagonal, worst = np.abs(self.petsc.getDiagonal().array_r), 0.0
@@ -126,6 +134,8 @@ class QuadraticSolver(Solver):
         self._forces = [f for f in (step.loads[0], _at_zero(-slope, u)) if not f.empty()]
         self._force, self._inputs = np.zeros(0), Inputs(self._forces, self.comm)
         self._compiled = compiled(self._forces)
+        self._known = Inputs([step.energy], self.comm)
+        self._value = 0.0
         plain = _at_zero(step.energy, u).empty() and _at_zero(slope, u).empty()
         self._elementwise = None if plain else Functional(step.energy, kept=True)
         self.fixed = fixed_entries([V], self.bcs)
@@ -184,11 +194,12 @@ class QuadraticSolver(Solver):
 
     # -- what a step costs ---------------------------------------------------------------------
     def energy(self) -> float:
-        """The energy of the state."""
+        """The energy of the state; that before a step was that after the last one."""
         if self._elementwise is not None:
             return self._elementwise()
-        (u,) = self.fields
-        return self._energy.value(self._owned(u))
+        if self._known.changed():
+            self._value = self._energy.value(self._owned(self.fields[0]))
+        return self._value
 
     def movement(self) -> float:
         r"""The price $d^2 / (2 \tau)$ of the change since the old state."""
@@ -213,8 +224,14 @@ class QuadraticSolver(Solver):
             V = self.fields[0].function_space
             parts = [assembled(form, V)[: u.size].copy() for form in self._compiled]
             self._force = np.sum(parts, axis=0)
-        b.array[:] = self._energy.product(step.scheme.place(u, v))
-        b.array[:] += self._metric.product((u - base) / float(step.effective.value))
+        resting = bool(np.array_equal(u, v) and np.array_equal(u, base))
+        if self._elementwise is None and self.comm.allreduce(resting, MPI.LAND):
+            self.energy()
+            b.array[:] = self._energy.last  # made when the state was found
+        else:
+            b.array[:] = self._energy.product(step.scheme.place(u, v))
+            b.array[:] += self._metric.product((u - base) / float(step.effective.value))
+            self._known.forget()
         if self._force.size:
             b.array[:] -= self._force
 
@@ -271,6 +288,7 @@ class QuadraticSolver(Solver):
     @override
     def forget(self) -> None:
         self._iterate()
+        self._known.forget()
         self._tau = 0.0
         super().forget()
 
