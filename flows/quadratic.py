@@ -133,7 +133,7 @@ class QuadraticSolver(Solver):
         self._entries = [self._energy.matrix, self._metric.matrix]
         self._forces = [f for f in (step.loads[0], _at_zero(-slope, u)) if not f.empty()]
         self._force, self._inputs = np.zeros(0), Inputs(self._forces, self.comm)
-        self._compiled = compiled(self._forces)
+        self._compiled, self._load = compiled(self._forces), fem.create_vector(V)
         self._known = Inputs([step.energy], self.comm)
         self._value = 0.0
         plain = _at_zero(step.energy, u).empty() and _at_zero(slope, u).empty()
@@ -221,9 +221,9 @@ class QuadraticSolver(Solver):
         for form in (self._energy, self._metric):
             form.update()
         if self._inputs.changed():
-            V = self.fields[0].function_space
-            parts = [assembled(form, V)[: u.size].copy() for form in self._compiled]
-            self._force = np.sum(parts, axis=0)
+            V, self._force = self.fields[0].function_space, np.zeros(u.size if self._forces else 0)
+            for form in self._compiled:
+                self._force += assembled(form, V, self._load)[: u.size]
         resting = bool(np.array_equal(u, v) and np.array_equal(u, base))
         if self._elementwise is None and self.comm.allreduce(resting, MPI.LAND):
             self.energy()
