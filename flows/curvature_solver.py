@@ -7,9 +7,10 @@ $$ A = K \otimes I + \mathrm{diag}\Big(\frac{m_i}{\tau}\, w_i w_i^T\Big) \qquad\
    A = \Big(K + \mathrm{diag}\,\frac{m_i}{\tau}\Big) \otimes I $$
 
 where tangential motion is free or costs as much as normal motion. Steps resemble one another: the
-velocities of the last two steps, extrapolated, leave a residual of second order in $\tau$, and
+velocities of the last three span the next one up to a residual of third order in $\tau$, and leave
 conjugate gradients a few iterations. So no preconditioner pays that has to be set up, and no
-product but that of $K$ with all components at once.
+product but that of $K$ with all components at once. The tolerance of solves stays a hundred times
+below what a step of implicit Euler has for an error.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, override
 
-from flows.extrapolation import Extrapolation
 from flows.flat import Stiffness
 from flows.functional import StepFunctional
 from flows.options import Options
+from flows.solution_span import SolutionSpan
 from flows.solver import Solver
 from flows.surface import Surface
 
 import numpy as np
 import numpy.typing as npt
+from dolfinx.la import vector
 from mpi4py import MPI
 from petsc4py import PETSc
 
@@ -34,7 +36,7 @@ __all__ = ["CurvatureSolver"]
 OPTIONS = {
     "ksp_type": "cg",
     "ksp_norm_type": "natural",  # it costs nothing
-    "ksp_rtol": 1e-6,
+    "ksp_rtol": 1e-5,
     "ksp_max_it": 400,
     "pc_type": "python",
 }
@@ -45,66 +47,64 @@ type Floats = npt.NDArray[np.float64]
 class NodeBlocks:
     """The matrix of the step and its node by node inverse, contexts for PETSc's type ``python``.
 
-    Vectors hold one component after the other.
-
     Args:
         surface: The surface.
         stiffness: Its stiffness matrix.
         costly: Whether tangential motion costs as much as normal motion.
     """
 
-    def __init__(self, surface: Surface, stiffness: PETSc.Mat, *, costly: bool) -> None:
+    def __init__(self, surface: Surface, stiffness: Stiffness, *, costly: bool) -> None:
+        assert surface.cells is not None
         self._surface, self._stiffness, self._costly = surface, stiffness, costly
-        n, dim = surface.owned, surface.mesh.geometry.dim
-        self.shape = dim, n
-        self._given = PETSc.Mat().createDense(((n, None), (None, dim)), comm=stiffness.comm)
-        self._given.setUp()
-        self._given.assemble()
-        self._result = stiffness.matMult(self._given)
-        self._diagonal = stiffness.createVecLeft()
-        self.w = np.zeros(self.shape)
+        self._kernels, n = surface.cells.kernels, surface.owned
+        self.shape = n, 3
+        self._ghosted: Any = None
+        if surface.mesh.comm.size > 1:
+            self._ghosted = vector(stiffness.rows.index_map(1), 3)
+        self._zero = np.zeros(n)
+        self.c, self._inverse, self._normal = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.w: Floats | None = None if costly else np.zeros(self.shape)
 
     def refresh(self, inverse: float) -> None:
         """Take the present surface, and the inverse of the step."""
-        surface, (dim, n) = self._surface, self.shape
-        self._stiffness.getDiagonal(self._diagonal)
-        k = self._diagonal.array_r
-        self.c = c = inverse * surface.mass.x.array[:n]
-        if self._costly:
-            self._inverse = 1 / (k + c)
+        surface, stiffness, n = self._surface, self._stiffness, self.shape[0]
+        k = stiffness.values[stiffness.diagonal]
+        np.multiply(surface.mass.x.array[:n], inverse, out=self.c)
+        if self.w is None:
+            np.divide(1, k + self.c, out=self._inverse)
             return
-        self.w[:] = surface.normal.x.array.reshape(-1, dim)[:n].T
-        self._inverse = 1 / k
-        squares = np.einsum("ij,ij->j", self.w, self.w)
-        self._normal = c / (k * (k + c * squares))
+        self.w[:] = surface.normal.x.array.reshape(-1, 3)[:n]
+        np.divide(1, k, out=self._inverse)
+        squares = np.einsum("ij,ij->i", self.w, self.w)
+        np.divide(self.c * self._inverse, k + self.c * squares, out=self._normal)
 
     def forces(self, x: Floats) -> Floats:
         """Minus the product of the stiffness with each component."""
-        return np.asarray(-self._stiff(x))
+        y = np.empty(self.shape)
+        self._multiply(self._zero, None, x, y)
+        return np.negative(y, out=y)
 
-    def product(self, x: Floats, out: Floats) -> None:
+    def product(self, x: Floats, y: Floats) -> None:
         """Product with the matrix."""
-        if self._costly:
-            np.multiply(self.c, x, out=out)
-        else:
-            np.multiply(self.c * np.einsum("ij,ij->j", self.w, x), self.w, out=out)
-        out += self._stiff(x)
+        self._multiply(self.c, self.w, x, y)
 
-    def _stiff(self, x: Floats) -> Floats:
-        self._given.getDenseArray().T[:] = x
-        self._stiffness.matMult(self._given, result=self._result)
-        return np.asarray(self._result.getDenseArray().T)
+    def _multiply(self, c: Floats, w: Floats | None, x: Floats, y: Floats) -> None:
+        stiffness, n = self._stiffness, self.shape[0]
+        if self._ghosted is not None:
+            self._ghosted.array[: 3 * n] = x.ravel()
+            self._ghosted.scatter_forward()
+            x = self._ghosted.array
+        matrix = stiffness.starts, stiffness.columns, stiffness.values
+        self._kernels("multiply", n, *matrix, c, w, x, y)
 
     def mult(self, A: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Product with the matrix."""
-        self.product(x.array_r.reshape(self.shape), y.array.reshape(self.shape))
+        self.product(x.array_r, y.array)
 
     def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Product with the inverse of the block of each node."""
-        r, z = x.array_r.reshape(self.shape), y.array.reshape(self.shape)
-        np.multiply(r, self._inverse, out=z)
-        if not self._costly:
-            z -= (self._normal * np.einsum("ij,ij->j", self.w, r)) * self.w
+        inverse = self._inverse, self._normal
+        self._kernels("divide", self.shape[0], *inverse, self.w, x.array_r, y.array)
 
 
 class CurvatureSolver(Solver):
@@ -141,12 +141,12 @@ class CurvatureSolver(Solver):
         assert surface.cells is not None
         self._surface, self._cells, self._tau = surface, surface.cells, step.tau
         self._stiffness = Stiffness(self._cells)
-        self.blocks = NodeBlocks(surface, self._stiffness.petsc, costly=costly)
+        self.blocks = NodeBlocks(surface, self._stiffness, costly=costly)
         size = int(np.prod(self.blocks.shape))
         self._matrix = PETSc.Mat().createPython(((size, None),) * 2, self.blocks, comm=self.comm)
         self._matrix.setUp()
         self._right, self._left = self._matrix.createVecs()
-        self._past = Extrapolation()
+        self._past = SolutionSpan(size, self.comm)
         self._pause = 0
         self._lent = Options(prefix, OPTIONS, options)
         self.outer = PETSc.KSP().create(self.comm)
@@ -179,29 +179,26 @@ class CurvatureSolver(Solver):
     def _iterate(self) -> bool:
         """Solve from the extrapolated displacement; returns whether that converged."""
         (X,), tau, blocks = self.fields, float(self._tau.value), self.blocks
-        dim, n = blocks.shape
-        x = X.x.array.reshape(-1, dim)[:n].T
         self._stiffness.assemble()
         blocks.refresh(1 / tau)
-        old = np.ascontiguousarray(x)
-        forces = blocks.forces(old)
-        change = self._correct(old, forces, self._past.expect(tau) + np.zeros_like(old))
+        old = X.x.array.reshape(-1, 3)[: self._surface.owned].copy()
+        change = self._correct(old, blocks.forces(old))
         if change is None:
             self._put(old)
             return False
         self._put(old + change)
-        self._past.keep(change, tau)
+        self._past.keep(change / tau)
         return True
 
     def _put(self, x: Floats) -> None:
         """Give the field the values of the owned nodes."""
-        (X,), (dim, n) = self.fields, self.blocks.shape
-        X.x.array.reshape(-1, dim)[:n] = x.T
+        (X,) = self.fields
+        X.x.array[: x.size] = x.ravel()
         X.x.scatter_forward()
 
-    def _correct(self, old: Floats, forces: Floats, change: Floats) -> Floats | None:
-        """The displacement, from a guess; ``None`` where iterations do not converge."""
-        left = self._left_of(forces, change)
+    def _correct(self, old: Floats, forces: Floats) -> Floats | None:
+        """The displacement from the old positions; ``None`` where iterations do not converge."""
+        change, left = self._past.expect(forces, self.blocks.product)
         whole, rest = self._norms(forces, left)
         if rest > whole:  # the state is not where the last step has left it
             change, left, rest = np.zeros_like(forces), forces, whole

@@ -1,4 +1,4 @@
-r"""Flat cells of a surface or polygon, measured in one pass, and the matrices made of them.
+r"""Flat cells of a surface or polygon, measured in one loop, and the matrices made of them.
 
 With the angle $\alpha_{ij}$ opposite to the edge $ij$ of a triangle $T$, and in an interval $I$,
 
@@ -8,9 +8,10 @@ $$ \int_T \nabla\varphi_i \cdot \nabla\varphi_j = -\tfrac12 \cot \alpha_{ij}, \q
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
 
-from flows.jit import jit_options
+from flows.forms import compiled
+from flows.kernels import Kernels
 
 import numpy as np
 import numpy.typing as npt
@@ -18,60 +19,54 @@ import ufl
 from dolfinx import fem
 from dolfinx.la import InsertMode, vector
 from petsc4py import PETSc
+from ufl import dx, grad, inner
 
 __all__ = ["FlatCells", "NormalMatrix", "Stiffness"]
 
-EDGES = {1: [(0, 1)], 2: [(1, 2), (2, 0), (0, 1)]}
-"""Ends of the edges of a cell, as the formulas number them."""
+KINDS = {1: ("intervals", 5), 2: ("triangles", 7)}
+"""Loops that measure cells, and how many numbers they find for each."""
 
 type Floats = npt.NDArray[np.float64]
-type Integers = npt.NDArray[np.int32]
 
 
 class FlatCells:
     """Geometry of the cells that this rank owns, on a mesh of degree 1 that moves.
 
     Args:
-        Q: The scalar Lagrange space of degree 1.
+        space: The scalar Lagrange space of degree 1.
 
     Attributes:
+        count: Number of these cells.
         nodes: Nodes of the cells, as the space numbers them.
-        index_map: Which nodes belong to which rank.
         sizes: Areas, or lengths.
         size: Their sum.
+        turned: How many cells the last look at the mesh found turned over since the one before.
         normals: Area vectors, as the nodes of each cell go round it; shape (cells, dim).
-        stiffness: Entries of the stiffness between the ends of each edge, shape (cells, edges).
+        stiffness: Entries of the stiffness between the ends of each edge, shape (cells, edges);
+            the edge of a triangle that is opposite to a node has its number.
+        kernels: Loops over the cells.
     """
 
-    def __init__(self, Q: fem.FunctionSpace) -> None:
-        from scipy.sparse import csr_array  # slow to import: only where there is a surface
-
-        self._mesh = mesh = Q.mesh
-        self.tdim, dim = mesh.topology.dim, mesh.geometry.dim
-        self.index_map, count = Q.dofmap.index_map, mesh.topology.index_map(self.tdim).size_local
-        self.nodes = Q.dofmap.list[:count]
-        self._cells = np.arange(count, dtype=np.int32)
-        shape, corners = ufl.as_vector(_shape(mesh)), self.tdim + 1
-        centre = np.full((1, self.tdim), 1 / corners)
-        self._shape = fem.Expression(shape, centre, jit_options=jit_options())
-        self._values = np.zeros((count, 1, len(shape)))
-        self._rows = self._values[:, 0, : dim + 1]
-        self.normals, self.sizes = self._rows[:, :dim], self._rows[:, dim]
-        self.stiffness = self._values[:, 0, dim + 1 :]
-        self._seen = np.full_like(mesh.geometry.x, np.nan)
-        pattern = self.nodes.ravel(), self._cells.repeat(corners)
-        size = self.index_map.size_local + self.index_map.num_ghosts
-        share = np.full(self.nodes.size, 1 / corners)
-        self._share = csr_array((share, pattern), shape=(size, count))
-        self._sums = vector(self.index_map, dim + 1)
-        self._signs = np.ones((count, dim + 1))
-        self.size = 0.0
+    def __init__(self, space: fem.FunctionSpace) -> None:
+        self.space, self._mesh = space, space.mesh
+        self.tdim, dim = self._mesh.topology.dim, self._mesh.geometry.dim
+        self.count = self._mesh.topology.index_map(self.tdim).size_local
+        self.nodes = np.ascontiguousarray(space.dofmap.list[: self.count])
+        self._corners = np.ascontiguousarray(self._mesh.geometry.dofmaps[0][: self.count])
+        self.kernels = Kernels(self._mesh.comm, "surface.c")
+        self._loop, width = KINDS[self.tdim]
+        self.rows = np.zeros((self.count, width))
+        self.normals, self.sizes = self.rows[:, :dim], self.rows[:, 3]
+        self.stiffness = self.rows[:, 4:]
+        self._seen = np.full_like(self._mesh.geometry.x, np.nan)
+        self._sums = vector(space.dofmap.index_map, 4)
+        self.size, self.turned = 0.0, 0
 
     def measure(self) -> FlatCells:
         """Measure the cells of the present mesh, unless that is done."""
-        x = self._mesh.geometry.x
+        x, self.turned = self._mesh.geometry.x, 0
         if not np.array_equal(x, self._seen):
-            self._shape.eval(self._mesh, self._cells, values=self._values)
+            self.turned = self.kernels(self._loop, self.count, self._corners, x, self.rows)
             self._seen[:] = x
             self.size = float(self.sizes.sum())
         return self
@@ -79,7 +74,7 @@ class FlatCells:
     def angles(self) -> Floats:
         """Smallest angles in degrees; 90 for intervals."""
         if self.tdim == 1:
-            return np.full(len(self.sizes), 90.0)
+            return np.full(self.count, 90.0)
         cotangents = -2 * np.fmin.reduce(self.stiffness, axis=1)
         return np.asarray(np.degrees(np.arctan2(1.0, cotangents)))
 
@@ -90,81 +85,81 @@ class FlatCells:
             signs: Turn the normals of the local cells outward.
 
         Returns:
-            One row for each local node: the normal, then the mass.
+            One row for each local node: the normal in space, then the mass.
         """
-        dim = self.normals.shape[1]
-        self._signs[:, :dim] = signs[: len(self._signs), None]
-        self._sums.array[:] = (self._share @ (self._rows * self._signs)).ravel()
-        self._sums.scatter_reverse(InsertMode.add)
-        self._sums.scatter_forward()
-        return np.asarray(self._sums.array.reshape(-1, dim + 1))
-
-
-def _shape(mesh: Any) -> list[Any]:
-    """Area vector, size and stiffness of a cell, in UFL."""
-    J = ufl.Jacobian(mesh)
-    if mesh.topology.dim == 1:
-        size = ufl.sqrt(ufl.inner(J[:, 0], J[:, 0]))
-        return [-J[1, 0], J[0, 0], size, -1 / size]
-    sides = [J[:, 1] - J[:, 0], -J[:, 1], J[:, 0]]
-    normal = ufl.cross(sides[0], sides[1]) / 2
-    size = ufl.sqrt(ufl.inner(normal, normal))
-    products = [ufl.dot(sides[k - 2], sides[k - 1]) / (4 * size) for k in range(3)]
-    return [normal[0], normal[1], normal[2], size, *products]
+        sums, (_, corners) = self._sums, self.nodes.shape
+        sums.array[:] = 0.0
+        self.kernels(
+            "share", self.count, corners, self.nodes, signs, len(self.rows.T), self.rows, sums.array
+        )
+        sums.scatter_reverse(InsertMode.add)
+        sums.scatter_forward()
+        return np.asarray(sums.array.reshape(-1, 4))
 
 
 class Stiffness:
     """The stiffness matrix of the nodes of a surface.
 
-    Each of its entries is a sum over cells, and all of them one product with a sparse matrix.
-
     Args:
         cells: The cells.
 
     Attributes:
-        petsc: The matrix.
+        rows: The matrix, whose entries each rank adds up where it finds them.
+        owned: Number of rows that this rank owns.
+        diagonal: Where the entries of the diagonal stand.
     """
 
     def __init__(self, cells: FlatCells) -> None:
-        self._cells, index_map = cells, cells.index_map
-        rows, columns, self._sums = self._pattern()
-        owned, comm = index_map.size_local, index_map.comm
-        self._values = np.zeros(rows.size)
-        self._shared = comm.size == 1 and PETSc.IntType == np.int32
-        if self._shared:
-            indptr = np.searchsorted(rows, np.arange(owned + 1))
-            arrays = indptr.astype(np.int32), columns, self._values
-            self.petsc = PETSc.Mat().createAIJWithArrays((owned, owned), arrays, comm=comm)
-        else:
-            self.petsc = PETSc.Mat().create(comm)
-            self.petsc.setSizes(((owned, None), (owned, None)))
-            self.petsc.setType("aij")
-            pairs = (index_map.local_to_global(k).astype(PETSc.IntType) for k in (rows, columns))
-            self.petsc.setPreallocationCOO(*pairs)
+        p, q = ufl.TrialFunction(cells.space), ufl.TestFunction(cells.space)
+        self._cells = cells
+        self.rows = fem.create_matrix(compiled(inner(grad(p), grad(q)) * dx))
+        self.starts, self.columns, self.values = self.rows.indptr, self.rows.indices, self.rows.data
+        count, corners = cells.nodes.shape
+        self._places = np.zeros((count, corners**2), dtype=np.int32)
+        found = self.starts, self.columns, self._places
+        cells.kernels("find", count, corners, cells.nodes, *found)
+        self.owned = n = cells.space.dofmap.index_map.size_local
+        row = np.arange(n, dtype=np.int32).repeat(np.diff(self.starts[: n + 1]))
+        self.diagonal = np.flatnonzero(self.columns[: row.size] == row)
         self.assemble()
 
-    def _pattern(self) -> tuple[Integers, Integers, Any]:
-        """Rows and columns of the entries, local numbers in order, and the sums over cells."""
-        from scipy.sparse import csr_array
-
-        nodes, edges = self._cells.nodes, EDGES[self._cells.tdim]
-        i, j = (np.stack([nodes[:, e[k]] for e in edges], axis=1).ravel() for k in (0, 1))
-        row, column = np.concatenate([i, j, i, j]), np.concatenate([j, i, i, j])
-        signs = np.array([1.0, 1.0, -1.0, -1.0]).repeat(i.size)
-        keys, entry = np.unique(row.astype(np.int64) << 32 | column, return_inverse=True)
-        edge = np.tile(np.arange(i.size, dtype=np.int32), 4)
-        sums = csr_array((signs, (entry, edge)), shape=(keys.size, i.size))
-        return (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), sums
-
     def assemble(self) -> None:
-        """Take the cells as they were last measured."""
-        values = self._sums @ self._cells.stiffness.ravel()
+        """Take the cells as they were last measured; collective."""
+        cells, (count, corners) = self._cells, self._cells.nodes.shape
+        self.rows.set_value(0.0)
+        edges = cells.rows.ravel()[4:]
+        cells.kernels("add", count, corners, self._places, len(cells.rows.T), edges, self.values)
+        self.rows.scatter_reverse()
+        if "petsc" in vars(self):
+            self._copy(self.petsc)
+
+    @cached_property
+    def petsc(self) -> PETSc.Mat:
+        """The matrix for PETSc, which reads the same memory in one process."""
+        n, comm = self.owned, self._cells.space.mesh.comm
+        self._shared = comm.size == 1 and PETSc.IntType == np.int32
         if self._shared:
-            self._values[:] = values
-            self.petsc.stateIncrease()
+            arrays = self.starts.astype(np.int32), self.columns, self.values
+            petsc = PETSc.Mat().createAIJWithArrays((n, n), arrays, comm=comm)
         else:
-            self.petsc.setValuesCOO(values, PETSc.InsertMode.INSERT_VALUES)
-        self.petsc.setOption(PETSc.Mat.Option.SPD, True)  # new values undo it
+            petsc = PETSc.Mat().create(comm)
+            petsc.setSizes(((n, None), (n, None)))
+            petsc.setType("aij")
+            first, end = self.rows.index_map(0).local_range[0], self.starts[n]
+            row = first + np.arange(n).repeat(np.diff(self.starts[: n + 1]))
+            column = self.rows.index_map(1).local_to_global(self.columns[:end])
+            petsc.setPreallocationCOO(*(k.astype(PETSc.IntType) for k in (row, column)))
+        self._copy(petsc)
+        return petsc
+
+    def _copy(self, petsc: PETSc.Mat) -> None:
+        """Bring PETSc's matrix up to date."""
+        if self._shared:
+            petsc.stateIncrease()
+        else:
+            values = self.values[: self.starts[self.owned]]
+            petsc.setValuesCOO(values, PETSc.InsertMode.INSERT_VALUES)
+        petsc.setOption(PETSc.Mat.Option.SPD, True)  # new values undo it
 
 
 class NormalMatrix:

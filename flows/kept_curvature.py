@@ -32,10 +32,12 @@ class KeptCurvatureSolver(CurvatureSolver):
     _answers: list[Floats] = []
 
     @override
-    def _correct(self, old: Floats, forces: Floats, change: Floats) -> Floats | None:
+    def _correct(self, old: Floats, forces: Floats) -> Floats | None:
         assert self.kept is not None
         multipliers = np.array([float(m.value) for m in self.kept.multipliers])
         self._answers = self._answers or [np.zeros_like(forces) for _ in multipliers]
+        net = forces - np.tensordot(multipliers, self._slopes_at(old), 1)
+        change, _ = self._past.expect(net, self.blocks.product)
         for _ in range(ITERATIONS):
             slopes = self._slopes_at(old + change)
             net = forces - np.tensordot(multipliers, slopes, 1)
@@ -60,8 +62,7 @@ class KeptCurvatureSolver(CurvatureSolver):
         """Slopes of the constraints where the owned nodes are at ``x``."""
         assert self.kept is not None
         self._put(x)
-        dim, n = self.blocks.shape
-        return [np.ascontiguousarray(w.reshape(n, dim).T) for (w,) in self.kept.slopes()]
+        return [np.array(w).reshape(x.shape) for (w,) in self.kept.slopes()]
 
     def _update_answers(self, slopes: list[Floats]) -> bool:
         """Displacements that the slopes, taken for forces, bring about."""

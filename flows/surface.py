@@ -141,15 +141,15 @@ class Surface:
             return
         self._moved[:] = self.position.x.array
         dim = self.mesh.geometry.dim
-        self.mesh.geometry.x[:, :dim] = self._moved.reshape(-1, dim)[self._nodes]
+        self.mesh.geometry.x[:, :dim] = self._moved.reshape(-1, dim).take(self._nodes, axis=0)
 
     def refresh(self) -> None:
         """Normals and lumped masses of the present mesh."""
         dim = self.mesh.geometry.dim
         if self.cells is not None:
             sums = self.cells.measure().at_nodes(self.sign.x.array)
-            self.mass.x.array[:] = sums[:, dim]
-            self.normal.x.array.reshape(-1, dim)[:] = sums[:, :dim] / sums[:, dim:]
+            self.mass.x.array[:] = sums[:, 3]
+            np.divide(sums[:, :dim], sums[:, 3:], out=self.normal.x.array.reshape(-1, dim))
             self.normal.x.array[self.mirrored] = 0.0
             return
         assert self.projection is not None
@@ -175,9 +175,9 @@ class Surface:
 
     def set_curvature(self, force: Any, scale: Any) -> None:
         """Take the normal part of a nodal vector, divided by a scale, as the mean curvature."""
-        dim = self.mesh.geometry.dim
-        product = self.normal.x.array * force
-        self.curvature.x.array[:] = product.reshape(-1, dim).sum(axis=1) / scale
+        shape = -1, self.mesh.geometry.dim
+        normal, force = self.normal.x.array.reshape(shape), np.reshape(force, shape)
+        np.divide(np.einsum("ij,ij->i", normal, force), scale, out=self.curvature.x.array)
 
     def corners(self) -> Floats:
         """Corners of the local cells, shape (cells, 2 or 3, 3)."""
