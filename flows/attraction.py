@@ -66,4 +66,4 @@ class QuadraticAttraction(GradientFlow):
     def _advance(self, tau: float) -> StepReport:
         report = super()._advance(tau)
         self.settle()
-        return replace(report, energy=self._energy())
+        return replace(report, energy=self.values.energy())

@@ -120,7 +120,7 @@ def _positive(flow: Flow) -> Iterator[Finding]:
         for block in flow._step.blocks:
             for rate in block.rates:
                 rate.x.array[:] = _wave(rate, k)
-        values.append(flow._dissipation())
+        values.append(flow.values.dissipation())
     ok = min(values) > 0
     yield Finding(
         ok,
@@ -143,12 +143,12 @@ def _differentiable(flow: Flow) -> Iterator[Finding]:
     slope = flow.mesh.comm.allreduce(
         sum(float(b.array @ w) for b, w in zip(forces, waves, strict=True))
     )
-    energies = [flow._energy()]
+    energies = [flow.values.energy()]
     h = 1e-5 * scale
     for sign in (1, -1):
         for u, s, w in zip(flow.states, state, waves, strict=True):
             u.x.array[:] = s + sign * h * w
-        energies.append(flow._energy())
+        energies.append(flow.values.energy())
     here, ahead, behind = energies
     found, bend = (ahead - behind) / (2 * h), abs(ahead - 2 * here + behind) / (2 * h)
     # Where the slope vanishes, near a steady state, the curvature measures what a gap means.

@@ -11,6 +11,7 @@ from flows.functional import StepFunctional
 from flows.nodal import NodalSolver
 from flows.quadratic import QuadraticSolver
 from flows.saddle import Elimination, SaddleSolver
+from flows.semilinear import SemilinearSolver
 from flows.solver import Solver
 
 from dolfinx import fem
@@ -43,6 +44,8 @@ def choose(
         return NodalSolver(step, prefix=prefix, options=options, coordinates=coordinates)
     if not (densities or moving or coordinates) and QuadraticSolver.suits(step):
         return QuadraticSolver(step, bcs, prefix=prefix, options=options)
+    if not (densities or moving or coordinates) and SemilinearSolver.suits(step):
+        return SemilinearSolver(step, bcs, prefix=prefix, options=options)
     between = [r for stage in step.path for r in stage[: len(step.states)]]
     coordinates = dict(coordinates) | {r: Positive() for r in between}
     blocks: Any = None

@@ -27,15 +27,19 @@ from ufl.domain import extract_unique_domain
 __all__ = [
     "VERTEX",
     "assembled",
+    "at_zero",
     "compiled",
     "depends_on",
+    "everywhere",
     "fix_quadrature",
+    "homogeneous",
     "integrate",
     "lump",
     "lumpable",
     "mass_measure",
     "nodal",
     "polynomial_degree",
+    "quadratic_part",
     "same_quadrature",
     "substitute",
     "variation",
@@ -263,6 +267,38 @@ def polynomial_degree(form: ufl.Form, fields: Sequence[fem.Function]) -> float:
         i.integrand() for i in apply_algebra_lowering(expand_derivatives(form)).integrals()
     )
     return max((map_expr_dag(_Degree(fields), e) for e in integrands), default=0)
+
+
+def quadratic_part(form: ufl.Form, u: fem.Function) -> tuple[ufl.Form, ufl.Form]:
+    """The terms over all cells that are quadratic in a function, and the rest of a functional."""
+    quadratic: list[Any] = []
+    rest: list[Any] = []
+    for integral in form.integrals():
+        for term in _summands(integral.integrand()):
+            part = integral.reconstruct(integrand=term)
+            pure = everywhere(part) and homogeneous(ufl.Form([part]), u)
+            (quadratic if pure else rest).append(part)
+    return ufl.Form(quadratic), ufl.Form(rest)
+
+
+def everywhere(integral: Any) -> bool:
+    """Whether an integral is one over all cells."""
+    return integral.integral_type() == "cell" and integral.subdomain_id() in (
+        "everywhere",
+        "otherwise",
+    )
+
+
+def homogeneous(form: ufl.Form, u: fem.Function) -> bool:
+    """Whether a functional is a quadratic form, without linear or constant terms."""
+    quadratic = polynomial_degree(form, [u]) == 2
+    return quadratic and at_zero(form, u).empty() and at_zero(variation(form, u), u).empty()
+
+
+def at_zero(form: ufl.Form, u: fem.Function) -> ufl.Form:
+    """The form where a function vanishes."""
+    form = expand_derivatives(form)
+    return expand_derivatives(ufl.replace(form, {u: ufl.zero(u.ufl_shape)}))
 
 
 def integrate(form: fem.Form, packed: Packed | None = None) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from flows.forms import compiled, integrate
 from flows.packing import Packed
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import ufl
 from mpi4py import MPI
 
-__all__ = ["Functional", "Inputs"]
+__all__ = ["Functional", "Inputs", "Values"]
 
 
 class Inputs:
@@ -67,3 +68,18 @@ class Functional:
             self._packed = self._packed or Packed(self._form)
             self._value = integrate(self._form, self._packed)
         return self._value
+
+
+@dataclass(frozen=True)
+class Values:
+    r"""What the certificate of a step is made of; each is collective.
+
+    Attributes:
+        energy: The energy of the state.
+        movement: The price $d^2 / (2 \tau)$ of the change since the old state.
+        dissipation: The product $d^2 / \tau$ of force and rate.
+    """
+
+    energy: Callable[[], float]
+    movement: Callable[[], float]
+    dissipation: Callable[[], float]

@@ -13,9 +13,8 @@ from flows.density import Densities, at_nodes
 from flows.flow import Flow, StepReport
 from flows.forms import fix_quadrature, polynomial_degree, variation, zero
 from flows.functional import StepFunctional, as_functional
-from flows.functionals import Functional
+from flows.functionals import Functional, Values
 from flows.metric import Metric, conserved, per_state, preferred
-from flows.quadratic import QuadraticSolver
 from flows.scheme import AVF, JKO, ImplicitEuler, Scheme, Stencil
 from flows.search import Search
 from flows.solver import SolveFailed, Solver
@@ -110,17 +109,15 @@ class GradientFlow(Flow):
         source, self._noise = driven(source, noise, self.states, f"{self.name}_")
         self._step = self._make_step(metric, source)
         step = self._step
-        self._energy: Callable[[], float] = Functional(energy, kept=not self.moving)
-        self._movement: Callable[[], float] = Functional(step.movement)
-        self._dissipation: Callable[[], float] = Functional(step.dissipation)
         self._work = None if zero(step.work) else Functional(step.work)
         self._lawful = self.scheme.lawful(degree, self._step.varies)
         self._past_tau = self._past_movement = 0.0
         self.solver = self._make_solver(coordinates, lumped, petsc_options)
-        if isinstance(self.solver, QuadraticSolver):
-            quick = self.solver
-            self._energy, self._movement = quick.energy, quick.movement
-            self._dissipation = quick.dissipation
+        self.values = self.solver.values or Values(
+            Functional(energy, kept=not self.moving),
+            Functional(step.movement),
+            Functional(step.dissipation),
+        )
         self._densities = self._make_densities() if lumped else None
         easier = self._make_starter(given, metric, source) if self.scheme.varied else None
         self._search = Search(self._step, self.solver, self._densities, easier)
@@ -187,7 +184,7 @@ class GradientFlow(Flow):
 
     def _value(self) -> float:
         """The energy, with the boundary values and auxiliary fields as they are."""
-        return self._energy()
+        return self.values.energy()
 
     @property
     def potentials(self) -> tuple[fem.Function, ...]:
@@ -280,7 +277,7 @@ class GradientFlow(Flow):
         self._step.find_rates(stencil)
         if self._densities is not None:
             self._densities.conserve()
-        movement = self._movement()
+        movement = self.values.movement()
         self._commit()
         after = self._value()
         defect, allowed = self._certificate(before, after, movement, stencil)
@@ -299,7 +296,7 @@ class GradientFlow(Flow):
         allowed = ROUNDING * (abs(before) + abs(after)) + 1e-15 * self._scale
         if not self._lawful:
             return change, allowed
-        dissipation = self._dissipation() if self.scheme.identity else 0.0
+        dissipation = self.values.dissipation() if self.scheme.identity else 0.0
         past, ratio = self._past_movement, stencil.ratio
         return self.scheme.defect(change, movement, dissipation, past, ratio), allowed
 
@@ -366,8 +363,7 @@ class GradientFlow(Flow):
 
     @override
     def expect(self, steps: float) -> None:
-        if isinstance(self.solver, QuadraticSolver):
-            self.solver.expect(steps)
+        self.solver.expect(steps)
 
     def _recover(self) -> None:
         # The past of a step that failed is not smooth: multi-step schemes start anew.

@@ -110,20 +110,29 @@ def preset(
         lagged["ksp_max_it"] = 200  # beyond that factors are as fast
         # Pressure makes the rotations of a round surface free, and others a little indefinite.
         return lagged | ({"ksp_type": "minres"} if kept else {})
-    return KRYLOV | {"ksp_rtol": 1e-10 if linear else 1e-3}
+    return KRYLOV | {
+        "ksp_rtol": 1e-10 if linear else 1e-3,
+        "sub_pc_factor_levels": _levels(spaces, 2),
+    }
+
+
+def _levels(spaces: Sequence[fem.FunctionSpace], levels: int) -> int:
+    """Levels of fill of incomplete factors: in the plane linear elements have room for some."""
+    V = spaces[0]
+    plane = V.mesh.topology.dim == 2 and V.element.basix_element.degree == 1
+    return levels if plane and len(spaces) == 1 else 0
 
 
 def repeated(V: fem.FunctionSpace) -> dict[str, Any]:
     """Options for a symmetric matrix that serves many steps: iterations that learn from steps."""
     mesh, size = V.mesh, V.dofmap.index_map.size_global * V.dofmap.index_map_bs
-    dim, linear = mesh.topology.dim, V.element.basix_element.degree == 1
-    if dim == 1 or size < 5e3:
+    if mesh.topology.dim == 1 or size < 5e3:
         return nested_dissection() if mesh.comm.size == 1 else direct(symmetric=True)
     return KRYLOV | {
         "ksp_rtol": 1e-8,
         "ksp_guess_type": "pod",
         "ksp_guess_pod_size": 5,
-        "sub_pc_factor_levels": 3 if dim == 2 and linear else 0,
+        "sub_pc_factor_levels": _levels([V], 3),
     }
 
 

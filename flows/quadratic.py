@@ -16,7 +16,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, override
 
 from flows.conditions import fixed_entries
-from flows.forms import assembled, compiled, depends_on, polynomial_degree, variation
+from flows.forms import (
+    assembled,
+    at_zero,
+    compiled,
+    depends_on,
+    homogeneous,
+    polynomial_degree,
+    variation,
+)
 from flows.functional import StepFunctional
 from flows.functionals import Functional, Inputs
 from flows.matrix import Watched
@@ -32,7 +40,7 @@ from dolfinx.fem import petsc as fempetsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
-__all__ = ["QuadraticSolver"]
+__all__ = ["QuadraticForm", "QuadraticSolver"]
 
 type Floats = npt.NDArray[np.float64]
 
@@ -131,12 +139,12 @@ class QuadraticSolver(Solver):
             QuadraticForm(linearised(form, f), V) for form, f in ((slope, u), (psi, probe))
         )
         self._entries = [self._energy.matrix, self._metric.matrix]
-        self._forces = [f for f in (step.loads[0], _at_zero(-slope, u)) if not f.empty()]
+        self._forces = [f for f in (step.loads[0], at_zero(-slope, u)) if not f.empty()]
         self._force, self._inputs = np.zeros(0), Inputs(self._forces, self.comm)
         self._compiled, self._load = compiled(self._forces), fem.create_vector(V)
         self._known = Inputs([step.energy], self.comm)
         self._value = 0.0
-        plain = _at_zero(step.energy, u).empty() and _at_zero(slope, u).empty()
+        plain = at_zero(step.energy, u).empty() and at_zero(slope, u).empty()
         self._elementwise = None if plain else Functional(step.energy, kept=True)
         self.fixed = fixed_entries([V], self.bcs)
         for form in (self._energy, self._metric):
@@ -171,8 +179,7 @@ class QuadraticSolver(Solver):
             return False
         probe = fem.Function(u.function_space)
         psi = block.potential([probe])
-        pure = _at_zero(psi, probe).empty() and _at_zero(variation(psi, probe), probe).empty()
-        quadratic = polynomial_degree(psi, [probe]) == 2 and pure and not depends_on(psi, u)
+        quadratic = homogeneous(psi, probe) and not depends_on(psi, u)
         return quadratic and polynomial_degree(step.energy, [u]) == 2
 
     def expect(self, steps: float) -> None:
@@ -291,9 +298,3 @@ class QuadraticSolver(Solver):
         self._known.forget()
         self._tau = 0.0
         super().forget()
-
-
-def _at_zero(form: ufl.Form, u: fem.Function) -> ufl.Form:
-    """The form where the function vanishes."""
-    form = ufl.algorithms.expand_derivatives(form)
-    return ufl.algorithms.expand_derivatives(ufl.replace(form, {u: ufl.zero(u.ufl_shape)}))

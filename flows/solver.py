@@ -10,6 +10,7 @@ from flows.conditions import fixed_entries
 from flows.constraint import Kept, bordered
 from flows.coordinate import Coordinate
 from flows.forms import compiled, depends_on
+from flows.functionals import Values
 from flows.lag import Lag
 from flows.matrix import Watched
 from flows.options import Options, preset
@@ -69,6 +70,8 @@ class Solver:
     """
 
     kept: Kept | None = None
+    values: Values | None = None
+    """Energy and price of a step, where the solver has a cheaper way to them than their forms."""
     _lag: Lag | None = None
     _packed: Packed | None = None
     factored = 0
@@ -232,14 +235,17 @@ class Solver:
         if self.coordinates:
             for entry in self._entries:
                 entry.forget()  # its columns were scaled in place
-        changed = [entry.update(self.bcs) for entry in self._entries]
-        if not any(changed):
+        if not self._fill():
             return
         A.assemble()
         if self.coordinates:
             A.diagonalScale(None, self._slopes(x))
         if self._open and not self.factored:
             self._choose_preconditioner(A)
+
+    def _fill(self) -> bool:
+        """Bring the matrix up to date; returns whether it changed."""
+        return any([entry.update(self.bcs) for entry in self._entries])
 
     def _slopes(self, x: PETSc.Vec) -> PETSc.Vec:
         slopes = x.duplicate()
@@ -351,6 +357,9 @@ class Solver:
                 f"Newton iterations (linear solver: {_KSP_REASONS.get(inner, inner)})"
             )
         return max(1, int(self.snes.getIterationNumber()))
+
+    def expect(self, steps: float) -> None:
+        """Take note that so many steps of this size are left."""
 
     def residuals(self) -> list[np.ndarray]:
         """Owned entries of the residual of each field, fixed entries included."""

@@ -1,0 +1,84 @@
+"""Energies with a quadratic part: matrices say what forms say, iteration by iteration."""
+
+import flows
+from flows import AVF, BDF2, L2, GradientFlow, MinimizingMovement
+from flows.semilinear import SemilinearSolver
+
+import dolfinx
+import numpy as np
+import pytest
+import ufl
+from dolfinx import fem
+from dolfinx.mesh import exterior_facet_indices
+from ufl import dx, grad, inner
+
+
+def flow_with_everything(scheme):
+    """A weight, an energy of the boundary, a changing source, moving boundary values."""
+    domain = flows.mesh.rectangle(h=1 / 6)
+    V = fem.functionspace(domain, ("Lagrange", 1))
+    u, x = fem.Function(V, name="u"), ufl.SpatialCoordinate(domain)
+    u.interpolate(lambda x: 1 + x[0] * x[1])
+    t, edge = fem.Constant(domain, 0.0), fem.Function(V)
+    domain.topology.create_connectivity(1, 2)
+    left = exterior_facet_indices(domain.topology)[::2]
+    dofs = fem.locate_dofs_topological(V, 1, left)
+
+    def at(time):
+        edge.interpolate(lambda x: 1 + x[0] * x[1] + time)
+
+    at(0.0)
+    E = ((1 + x[0]) * inner(grad(u), grad(u)) / 2 + (u**2 - 1) ** 2 + u * x[1]) * dx
+    return GradientFlow(
+        E + u**4 * ufl.ds,
+        u,
+        L2(1 + x[0]),
+        scheme=scheme,
+        source=ufl.sin(30 * t) * ufl.TestFunction(V) * dx,
+        bcs=[fem.dirichletbc(edge, dofs)],
+        time=t,
+        on_time=at,
+    )
+
+
+@pytest.mark.parametrize(
+    "scheme", [MinimizingMovement(), AVF(), BDF2()], ids=lambda s: type(s).__name__
+)
+def test_matrices_say_what_forms_say(scheme, monkeypatch):
+    quick = flow_with_everything(scheme)
+    assert isinstance(quick.solver, SemilinearSolver)
+    monkeypatch.setattr(SemilinearSolver, "suits", lambda _: False)
+    general = flow_with_everything(scheme)
+    assert not isinstance(general.solver, SemilinearSolver)
+    for tau in (0.01, 0.01, 0.015, 0.02, 0.002):
+        mine, theirs = quick.step(tau), general.step(tau)
+        for value in ("energy", "movement", "defect"):
+            assert getattr(mine, value) == pytest.approx(getattr(theirs, value), rel=1e-7, abs=1e-9)
+    assert np.allclose(quick.state.x.array, general.state.x.array, rtol=0, atol=1e-8)
+
+
+def test_a_step_begins_with_the_residual_that_the_last_one_ended_with(monkeypatch):
+    flow = flows.allen_cahn(flows.mesh.rectangle(h=1 / 8), eps=0.3)
+    flow.state.interpolate(lambda x: np.cos(np.pi * x[0]))
+    seen = []
+    assemble = dolfinx.fem.petsc.assemble_vector
+    monkeypatch.setattr(
+        dolfinx.fem.petsc, "assemble_vector", lambda *a: seen.append(a) or assemble(*a)
+    )
+    assert len([seen for _ in range(flow.step(0.01).iterations + 1)]) == len(seen)
+    seen.clear()
+    assert flow.step(0.01).iterations == len(seen)
+
+
+def test_what_has_no_constant_part_or_more_than_one_component_is_left_to_the_general_solver():
+    V = fem.functionspace(flows.mesh.rectangle(h=1 / 4), ("Lagrange", 1))
+    W = fem.functionspace(V.mesh, ("Lagrange", 1, (2,)))
+    u, w = fem.Function(V), fem.Function(W)
+    smooth = inner(grad(u), grad(u)) / 2
+    for flow in (
+        GradientFlow((1 + smooth) ** 2 * dx, u, L2()),
+        GradientFlow((smooth + u**4) * dx, u, L2(1 + u**2)),
+        GradientFlow((inner(grad(w), grad(w)) + inner(w, w) ** 2) * dx, w, L2()),
+        flows.allen_cahn(V, eps=0.3, constraints=[flows.MeanValue()]),
+    ):
+        assert not isinstance(flow.solver, SemilinearSolver)
