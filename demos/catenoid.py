@@ -97,5 +97,5 @@ titles = [
     for name, distance, middle in stories
     for t in (0, middle, ends[name])
 ]
-flows.plot(pictures, output / "films.png", title=titles, rows=2, share=True, clim=(-5, 5))
+flows.plot(pictures, output / "films.png", title=titles, rows=2, share=True, clim=(-2, 2))
 flows.curves(histories, output / "numbers.png", columns=["neck", "energy"])

@@ -91,9 +91,8 @@ problem.getST().setType("sinvert")
 direct = problem.getST().getKSP().getPC()
 direct.setType("lu"), direct.setFactorSolverType("mumps")
 problem.solve()
-slow = problem.getEigenvalue(1).real
 t, kl, excess = history["t"], history["kl"], history["excess"]
-late, tau = t > 0.6 * args.until, history["tau"][-1]
+late, tau, slow = t > 0.6 * args.until, history["tau"][-1], problem.getEigenvalue(1).real
 rate = -np.polyfit(t[late], np.log(kl[late]), 1)[0]
 exact = 2 * np.log1p(slow * tau) / tau
 gap, drift = np.abs(excess - kl / beta).max(), np.ptp(history["mass"])
@@ -107,6 +106,7 @@ if comm.rank == 0:
 if comm.rank == 0:
     for land in (lands := [panel.panel.grid for panel in panels]):
         land.points[:, 2] = 0.3 * V(land.points.T)
+        land.rename_array("value", "density")
     lands = [land.clip("z", origin=(0, 0, 0.8)) for land in lands]
     look = {"title": [f"$t = {s:.3g}$" for s in times], "rows": 2, "view": (-0.15, -1, 1.2)}
     flows.plot(lands, output / "landscape.png", share=True, clim=(0, 1), **look)

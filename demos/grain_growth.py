@@ -90,5 +90,5 @@ if comm.rank == 0:
     print(f"largest change of the number of grains in a step {born:.0f} (exact: not above 0)")
     print(f"area that is missing or taken twice {missing:.1e} (exact: 0)")
 titles = [f"$t = {t:.2g}$" for t in times]
-flows.plot(panels, output / "grains.png", title=titles, share=True, rows=2)
+flows.plot(panels, output / "grains.png", title=titles, share=True, rows=2, bar=False)
 flows.curves(history, output / "count.png", columns=("grains",))

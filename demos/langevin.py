@@ -27,6 +27,7 @@ import flows
 from flows import diagnostics
 
 import numpy as np
+import pyvista
 import ufl
 from dolfinx import fem
 from mpi4py import MPI
@@ -104,16 +105,15 @@ if comm.rank == 0:
 
 (kept,) = flows.snapshot(flow)
 if comm.rank == 0:
-    import pyvista
-
     land, (x, y) = kept.panel.grid, places[:, :2000]
     land.points[:, 2] = 0.25 * V(land.points.T)
+    land.rename_array("value", "density")
     dots = pyvista.PolyData(np.column_stack([x, y, 0.25 * V((x, y)) + 0.01]))
     ball = pyvista.Sphere(radius=0.01, theta_resolution=8, phi_resolution=8)
     balls = dots.glyph(geom=ball, scale=False, orient=False)
-    balls["value"] = np.full(balls.n_points, top := 1.6 * land["value"].max())
+    balls["density"] = np.full(balls.n_points, top := 1.6 * land["density"].max())
     scene = pyvista.merge([land.clip("z", origin=(0, 0, 0.35)), balls])
-    scene.set_active_scalars("value")
+    scene.set_active_scalars("density")
     flows.plot(scene, output / "particles.png", view=(-0.4, -1, 2), clim=(0, top))
 lines = {f"histograms: slope {slope:.3f}": errors, r"exact: slope $-1/2$": exact}
 lines = {label: {"N": sizes, "error": line} for label, line in lines.items()}

@@ -111,4 +111,4 @@ if comm.rank == 0:
     print(f"certificate A_new + d^2/(2 tau) - A_old, largest: {worst:.1e} (exact: <= 0)")
 titles = [f"$t = {t:.4g}$" for t in times]
 flows.plot(pictures, output / "flange.png", title=titles, share=True, rows=2, clim=(-10, 10))
-flows.plot(flow, output / "mesh.png", edges=True)
+flows.plot(flow, output / "mesh.png", edges=True, title=titles[-1], clim=(-10, 10))

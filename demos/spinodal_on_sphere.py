@@ -44,7 +44,7 @@ options.add_argument("--h", type=float, default=0.12, help="mesh size")
 options.add_argument("--eps", type=float, default=0.12, help="width of the interfaces")
 options.add_argument("--mean", type=float, default=-0.3, help="mean value of u")
 options.add_argument("--until", type=float, default=50, help="final time")
-options.add_argument("--every", type=int, default=8, help="steps from frame to frame")
+options.add_argument("--every", type=int, default=12, help="steps from frame to frame")
 options.add_argument("--tolerance", type=float, default=3e-2, help="of a step")
 args = options.parse_known_args()[0]
 output = Path("output/spinodal_on_sphere")

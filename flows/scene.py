@@ -308,7 +308,9 @@ def gather(thing: Any, title: str) -> Panel | None:
     if isinstance(thing, Snapshot):
         return thing.panel and replace(thing.panel)
     if (mesh := mesh_of(thing)) is None:
-        return Panel(thing.cast_to_unstructured_grid(), title, thing.active_scalars_name or "")
+        name = thing.active_scalars_name or ""
+        label = "" if name == "value" else name
+        return Panel(thing.cast_to_unstructured_grid(), title, name, label)
     tabulate: Any = vtk_mesh  # overloaded at run time, unknown to the type checker
     owned = np.arange(mesh.topology.index_map(mesh.topology.dim).size_local, dtype=np.int32)
     if thing is mesh:
