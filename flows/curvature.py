@@ -184,6 +184,7 @@ class SurfaceFlow(Watched, GradientFlow):
         iterations = find()
         self._step.find_rates(stencil)
         movement = self._distance(tau)
+        self._complete()
         self._commit()
         after = self.surface.area
         defect, allowed = after - before + movement, ROUNDING * (before + after)
@@ -193,19 +194,21 @@ class SurfaceFlow(Watched, GradientFlow):
     def _distance(self, tau: float) -> float:
         r"""The price $d^2/(2\tau)$ of the step, on the old surface."""
         if not isinstance(self._metric, NormalL2):
-            return self._movement()
-        surface, n, dim = self.surface, self.surface.owned, self.mesh.geometry.dim
-        change = (self.states[0].x.array - self._step.old[0].x.array).reshape(-1, dim)[:n]
+            return self.values.movement()
+        self._find_curvature()
+        surface, n = self.surface, self.surface.owned
         if self._metric.tangential:
-            squares = np.einsum("ij,ij->i", change, change)
+            change = (self.states[0].x.array - self._step.old[0].x.array) / tau
+            squares = np.square(change).reshape(-1, self.mesh.geometry.dim).sum(axis=1)
         else:
-            normal = surface.normal.x.array.reshape(-1, dim)[:n]
-            squares = np.einsum("ij,ij->i", change, normal) ** 2
-        local = float(surface.mass.x.array[:n] @ squares) / (2 * tau)
+            squares = np.square(surface.curvature.x.array)  # normal velocities
+        local = float(surface.mass.x.array[:n] @ squares[:n]) * tau / 2
         return float(self.mesh.comm.allreduce(local))
 
     def _judge_lag(self) -> None:
         """The multigrid of an earlier surface serves as long as it serves well."""
+        if isinstance(self.solver, CurvatureSolver) and not self.solver.general:
+            return
         if "snes_lag_preconditioner" not in self.solver.options or self.solver.factored:
             return
         iterations = int(self.solver.ksp.getIterationNumber())
@@ -245,18 +248,20 @@ class SurfaceFlow(Watched, GradientFlow):
 
     def _commit(self) -> None:
         """Move the mesh to the new state, if no cell turns over or vanishes."""
-        cells = self._cells
-        before = cells.normals.copy()
-        self._complete()
         self.surface.move()
-        products = np.einsum("ij,ij->i", before, cells.measure().normals)
-        if self.mesh.comm.allreduce(int(np.count_nonzero(products <= 0)), MPI.SUM):
+        if self.mesh.comm.allreduce(self._cells.measure().turned, MPI.SUM):
             raise SolveFailed("a cell of the surface turns over: a neck or a hole may be closing")
 
     def _complete(self) -> None:
-        """Called with the new state on the old mesh: find its curvature."""
-        displacement = self._step.old[0].x.array - self.states[0].x.array
-        self.surface.set_curvature(displacement, self._step.tau.value)
+        """Called with the new state on the old mesh, when the price of the step is known."""
+        if not isinstance(self._metric, NormalL2):
+            self._find_curvature()
+
+    def _find_curvature(self) -> None:
+        """Mean curvatures: minus the normal velocities, on the old mesh."""
+        surface, X, old = self.surface, self.states[0].x.array, self._step.old[0].x.array
+        w, H, dim = surface.normal.x.array, surface.curvature.x.array, self.mesh.geometry.dim
+        self._cells.kernels("project", H.size, dim, w, old, X, 1 / float(self._step.tau.value), H)
 
     def _judge(self, defect: float, allowed: float, before: float, after: float) -> None:
         if after < 0.5 * before:

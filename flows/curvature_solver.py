@@ -16,6 +16,7 @@ below what a step of implicit Euler has for an error.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, override
 
 from flows.flat import Stiffness
@@ -55,34 +56,27 @@ class NodeBlocks:
 
     def __init__(self, surface: Surface, stiffness: Stiffness, *, costly: bool) -> None:
         assert surface.cells is not None
-        self._surface, self._stiffness, self._costly = surface, stiffness, costly
+        self._surface, self._stiffness = surface, stiffness
         self._kernels, n = surface.cells.kernels, surface.owned
         self.shape = n, 3
         self._ghosted: Any = None
         if surface.mesh.comm.size > 1:
             self._ghosted = vector(stiffness.rows.index_map(1), 3)
-        self._zero = np.zeros(n)
+        self._zero, self._forces = np.zeros(n), np.zeros(self.shape)
         self.c, self._inverse, self._normal = np.zeros(n), np.zeros(n), np.zeros(n)
-        self.w: Floats | None = None if costly else np.zeros(self.shape)
+        self.w = None if costly else surface.normal.x.array
 
     def refresh(self, inverse: float) -> None:
         """Take the present surface, and the inverse of the step."""
-        surface, stiffness, n = self._surface, self._stiffness, self.shape[0]
-        k = stiffness.values[stiffness.diagonal]
-        np.multiply(surface.mass.x.array[:n], inverse, out=self.c)
-        if self.w is None:
-            np.divide(1, k + self.c, out=self._inverse)
-            return
-        self.w[:] = surface.normal.x.array.reshape(-1, 3)[:n]
-        np.divide(1, k, out=self._inverse)
-        squares = np.einsum("ij,ij->i", self.w, self.w)
-        np.divide(self.c * self._inverse, k + self.c * squares, out=self._normal)
+        values, mass = self._stiffness.values, self._surface.mass.x.array
+        given = values, self._stiffness.diagonal, inverse, mass, self.w
+        found = self.c, self._inverse, self._normal
+        self._kernels("invert", self.shape[0], *given, *found)
 
     def forces(self, x: Floats) -> Floats:
-        """Minus the product of the stiffness with each component."""
-        y = np.empty(self.shape)
-        self._multiply(self._zero, None, x, y)
-        return np.negative(y, out=y)
+        """Minus the product of the stiffness with each component, until the next call."""
+        self._multiply(self._zero, None, x, self._forces)
+        return np.negative(self._forces, out=self._forces)
 
     def product(self, x: Floats, y: Floats) -> None:
         """Product with the matrix."""
@@ -118,7 +112,12 @@ class CurvatureSolver(Solver):
         costly: Whether tangential motion costs as much as normal motion.
         prefix: Prefix of the PETSc options.
         options: The user's options.
+
+    Attributes:
+        general: Whether the general solver took the last step.
     """
+
+    _built = False
 
     def __init__(
         self,
@@ -129,20 +128,19 @@ class CurvatureSolver(Solver):
         prefix: str,
         options: Mapping[str, Any],
     ) -> None:
-        super().__init__(
-            step.residual,
-            step.fields,
-            prefix=prefix,
-            options=options,
-            definite=True,
-            moving=True,
-            kept=step.kept,
+        given: Any = {"prefix": prefix, "options": options, "kept": step.kept}
+        self._make_general = partial(
+            super().__init__, step.residual, step.fields, definite=True, moving=True, **given
         )
+        self.fields, self.kept, self.comm = list(step.fields), step.kept, surface.mesh.comm
+        self.linear, self.coordinates, self.general = True, {}, False
+        PETSc.garbage_cleanup(self.comm)  # solvers of flows that are gone
         assert surface.cells is not None
         self._surface, self._cells, self._tau = surface, surface.cells, step.tau
         self._stiffness = Stiffness(self._cells)
         self.blocks = NodeBlocks(surface, self._stiffness, costly=costly)
-        size = int(np.prod(self.blocks.shape))
+        self._old = np.zeros(self.blocks.shape)
+        size = self._old.size
         self._matrix = PETSc.Mat().createPython(((size, None),) * 2, self.blocks, comm=self.comm)
         self._matrix.setUp()
         self._right, self._left = self._matrix.createVecs()
@@ -157,6 +155,19 @@ class CurvatureSolver(Solver):
         self.outer.pc.setPythonContext(self.blocks)
         self._rtol = self.outer.getTolerances()[0]
 
+    def __getattr__(self, name: str) -> Any:
+        """What the general solver has: it is made when something asks for it, which is seldom."""
+        if name.startswith("_") or self._built:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        self._build()
+        return getattr(self, name)
+
+    def _build(self) -> None:
+        """Make the general solver; collective."""
+        if not self._built:
+            self._built = True
+            self._make_general()
+
     @staticmethod
     def suits(surface: Surface, prefix: str, options: Mapping[str, Any]) -> bool:
         """Whether the solver is the fastest way: a surface, and no other asked for."""
@@ -167,13 +178,12 @@ class CurvatureSolver(Solver):
 
     @override
     def solve(self) -> int:
-        if self._pause:
-            self._pause -= 1
-        elif self._iterate():
+        self.general = bool(self._pause) or not self._iterate()
+        if not self.general:
             return 1
-        else:
-            self._past.clear()
-            self._pause = 10
+        self._past.clear()
+        self._pause = self._pause - 1 if self._pause else 10
+        self._build()
         return super().solve()
 
     def _iterate(self) -> bool:
@@ -181,13 +191,14 @@ class CurvatureSolver(Solver):
         (X,), tau, blocks = self.fields, float(self._tau.value), self.blocks
         self._stiffness.assemble()
         blocks.refresh(1 / tau)
-        old = X.x.array.reshape(-1, 3)[: self._surface.owned].copy()
+        old = self._old
+        old[:] = X.x.array[: old.size].reshape(old.shape)
         change = self._correct(old, blocks.forces(old))
         if change is None:
             self._put(old)
             return False
-        self._put(old + change)
-        self._past.keep(change / tau)
+        self._past.keep(change, tau)
+        self._put(np.add(old, change, out=change))
         return True
 
     def _put(self, x: Floats) -> None:
@@ -201,11 +212,11 @@ class CurvatureSolver(Solver):
         change, left = self._past.expect(forces, self.blocks.product)
         whole, rest = self._norms(forces, left)
         if rest > whole:  # the state is not where the last step has left it
-            change, left, rest = np.zeros_like(forces), forces, whole
+            change[:], left, rest = 0.0, forces, whole
         if rest == 0:
             return change
         found = self._solve(left, self._rtol * whole / rest)
-        return None if found is None else change + found
+        return None if found is None else np.add(change, found, out=change)
 
     def _left_of(self, forces: Floats, change: Floats) -> Floats:
         """What a displacement leaves of the forces."""
@@ -225,10 +236,12 @@ class CurvatureSolver(Solver):
 
     def _norms(self, *arrays: Floats) -> Floats:
         squares = np.array([np.vdot(a, a) for a in arrays])
-        return np.asarray(np.sqrt(self.comm.allreduce(squares, MPI.SUM)))
+        self.comm.Allreduce(MPI.IN_PLACE, squares)
+        return np.sqrt(squares)
 
     @override
     def forget(self) -> None:
-        super().forget()
+        if self._built:
+            super().forget()
         self._past.clear()
         self._pause = 0

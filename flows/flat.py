@@ -71,13 +71,6 @@ class FlatCells:
             self.size = float(self.sizes.sum())
         return self
 
-    def angles(self) -> Floats:
-        """Smallest angles in degrees; 90 for intervals."""
-        if self.tdim == 1:
-            return np.full(self.count, 90.0)
-        cotangents = -2 * np.fmin.reduce(self.stiffness, axis=1)
-        return np.asarray(np.degrees(np.arctan2(1.0, cotangents)))
-
     def at_nodes(self, signs: Floats) -> Floats:
         r"""Integrals $\int \pm\nu \varphi_i$ and $\int \varphi_i$ by the vertex rule; collective.
 
@@ -92,8 +85,9 @@ class FlatCells:
         self.kernels(
             "share", self.count, corners, self.nodes, signs, len(self.rows.T), self.rows, sums.array
         )
-        sums.scatter_reverse(InsertMode.add)
-        sums.scatter_forward()
+        if self._mesh.comm.size > 1:  # also where there is nothing to send this would take time
+            sums.scatter_reverse(InsertMode.add)
+            sums.scatter_forward()
         return np.asarray(sums.array.reshape(-1, 4))
 
 
@@ -126,10 +120,11 @@ class Stiffness:
     def assemble(self) -> None:
         """Take the cells as they were last measured; collective."""
         cells, (count, corners) = self._cells, self._cells.nodes.shape
-        self.rows.set_value(0.0)
+        self.values[:] = 0.0
         edges = cells.rows.ravel()[4:]
         cells.kernels("add", count, corners, self._places, len(cells.rows.T), edges, self.values)
-        self.rows.scatter_reverse()
+        if cells.space.mesh.comm.size > 1:
+            self.rows.scatter_reverse()
         if "petsc" in vars(self):
             self._copy(self.petsc)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from flows.components import components
+from flows.kernels import Kernels
 from flows.surface import Surface
 
 import numpy as np
@@ -68,61 +68,40 @@ class Parts:
 
     def __init__(self, surface: Surface) -> None:
         self.surface = surface
-        topology = surface.mesh.topology
-        self._dim, self._owned = topology.dim, topology.index_maps(topology.dim)[0].size_local
-        self._labels, self.count = components(surface.mesh)
-        nodes = surface.curvature.function_space.dofmap.list[: self._owned]
-        self._nodes = nodes[:, : self._dim + 1]
+        mesh, self._dim = surface.mesh, surface.mesh.topology.dim
+        owned = mesh.topology.index_map(self._dim).size_local
+        labels, self.count = components(mesh)
+        self._labels = np.ascontiguousarray(labels[:owned])
+        self._points = np.ascontiguousarray(mesh.geometry.dofmaps[0][:owned])
+        self._nodes = np.ascontiguousarray(surface.curvature.function_space.dofmap.list[:owned])
+        self._kernels = Kernels(mesh.comm, "surface.c")
 
     def measure(self) -> list[Part]:
         """The parts as they are now, by the curvature that the flow last found; collective."""
-        comm, label, dim = self.surface.mesh.comm, self._labels[: self._owned], self._dim
-        corners, cells = self.surface.corners()[: self._owned], self.surface.cells
-        # Where cells have vanished there is no curvature.
-        H = np.nan_to_num(self.surface.curvature.x.array[self._nodes])
-        if cells is None:
-            size = np.linalg.norm(self.surface.cell_normals()[: self._owned], axis=1)
-            angles = _angles(corners, size)
-        else:
-            size, angles = cells.measure().sizes, cells.angles()
-        weights = np.array([np.ones_like(size), (H**2).mean(axis=1), *corners.mean(axis=1).T])
-        sums = np.array([np.bincount(label, w * size, self.count) for w in weights])
+        comm, dim = self.surface.mesh.comm, self._dim
+        sums, extremes, peaks = (np.zeros((self.count, k)) for k in (5, 2, 4))
+        self._survey(sums, extremes, peaks)
         comm.Allreduce(MPI.IN_PLACE, sums)
-        top, extremes = np.abs(H).max(axis=1), np.zeros((2, self.count))
-        np.maximum.at(extremes[0], label, top * (2 * size) ** (1 / dim))
-        np.maximum.at(extremes[1], label, 90 - angles)
         comm.Allreduce(MPI.IN_PLACE, extremes, MPI.MAX)
-        peaks = np.empty((comm.size, self.count, 4))
-        comm.Allgather(_peaks(H, corners, top, label, self.count), peaks)
-        peaks = peaks[np.abs(peaks[:, :, 0]).argmax(axis=0), np.arange(self.count)]
-        rows = zip(sums.T, peaks.tolist(), extremes.T.tolist(), strict=True)
+        everywhere = np.empty((comm.size, self.count, 4))
+        comm.Allgather(peaks, everywhere)
+        highest = np.abs(everywhere[:, :, 0]).argmax(axis=0)
+        peaks = everywhere[highest, np.arange(self.count)]
+        angles = np.degrees(np.arctan2(1.0, extremes[:, 1]))
+        rows = zip(sums, peaks.tolist(), extremes[:, 0].tolist(), angles.tolist(), strict=True)
         return [
-            Part(dim, float(s[0]), float(s[1] / s[0]), k, tuple(x), _point(s), width, 90 - sharp)
-            for s, (k, *x), (width, sharp) in rows
+            Part(dim, float(s[0]), float(s[1] / s[0]), k, tuple(x), _point(s), width, angle)
+            for s, (k, *x), width, angle in rows
         ]
 
-
-def _angles(corners: Floats, size: Floats) -> Floats:
-    """Smallest angles in degrees of triangles; 90 for intervals."""
-    if corners.shape[1] == 2:
-        return np.full(len(corners), 90.0)
-    sides = np.sort(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2), axis=1)
-    # It lies between the two longest sides, and its sine is twice the area over their product.
-    sine = 2 * size / np.maximum(sides[:, 1] * sides[:, 2], 1e-300)
-    return np.asarray(np.degrees(np.arcsin(np.clip(sine, 0, 1))))
-
-
-def _peaks(H: Floats, corners: Floats, top: Floats, label: Any, count: int) -> Floats:
-    """Largest mean curvature of each part on this rank, and its place."""
-    peaks = np.zeros((count, 4))
-    cell, best = np.full(count, -1), np.zeros(count)
-    np.maximum.at(best, label, top)
-    largest = np.flatnonzero(top == best[label])
-    cell[label[largest]] = largest  # the last one stays
-    for c in np.flatnonzero(cell >= 0):
-        vertex = np.abs(H[cell[c]]).argmax()
-        peaks[c] = [H[cell[c], vertex], *corners[cell[c], vertex]]
-    return peaks
+    def _survey(self, *found: Floats) -> None:
+        """Sums, extremes and peaks of the parts on this rank."""
+        points, nodes, x = self._points, self._nodes, self.surface.mesh.geometry.x
+        # Where cells have vanished there is no curvature.
+        H = np.nan_to_num(self.surface.curvature.x.array)
+        at_points, at_nodes = (points.shape[1], points, x), (nodes.shape[1], nodes, H)
+        counts = len(points), self._dim + 1
+        self._kernels("survey", *counts, *at_points, *at_nodes, self._labels, *found)
 
 
 def _point(sums: Floats) -> tuple[float, ...]:

@@ -32,43 +32,51 @@ class SolutionSpan:
     """
 
     def __init__(self, size: int, comm: MPI.Comm) -> None:
-        self._size, self._comm = size, comm
-        self._known, self._differences = 0, np.zeros((0, 0))
+        self._comm, self._known = comm, 0
+        self._differences, self._images = np.zeros((DEPTH, size)), np.zeros((DEPTH + 1, size))
+        self._found, self._left = np.zeros(size), np.zeros(size)
 
     def expect(
         self, forces: Floats, product: Callable[[Floats, Floats], None]
     ) -> tuple[Floats, Floats]:
         """The solution, and what it leaves of the forces; zero while nothing is known.
 
+        The arrays that are returned serve again in the next step: the caller may change them.
+
         Args:
             forces: The $f$.
             product: Writes the product of $A$ with its first argument into its second.
         """
-        f, k = forces.ravel(), self._known
-        if not k:
-            return np.zeros_like(forces), forces.copy()
-        d, images = self._differences[:k], self._images[: k + 1]
-        for v, image in zip(d, images, strict=False):
-            product(v, image)
-        images[k] = f
-        sums = self._comm.allreduce(d @ images.T, MPI.SUM)
-        scale = np.sqrt(np.maximum(sums.diagonal(), 1e-300))
-        gram, right = sums[:, :k] / np.outer(scale, scale), sums[:, k] / scale
-        weights = np.linalg.lstsq(gram, right, rcond=1e-12)[0] / scale
-        left = f - weights @ images[:k]
-        return (weights @ d).reshape(forces.shape), left.reshape(forces.shape)
+        k, found, left = self._known, self._found, self._left
+        found[:], left[:] = 0.0, forces.ravel()
+        if k:
+            d, images = self._differences[:k], self._images[: k + 1]
+            for v, image in zip(d, images, strict=False):
+                product(v, image)
+            images[k] = left
+            weights = self._weights(d @ images.T)
+            np.dot(weights, d, out=found)
+            np.dot(weights, images[:k], out=images[k])
+            left -= images[k]
+        return found.reshape(forces.shape), left.reshape(forces.shape)
 
-    def keep(self, velocity: Floats) -> None:
-        """Take the velocity in a step that was made."""
-        if not self._differences.size:
-            self._differences = np.zeros((DEPTH, self._size))
-            self._images = np.zeros((DEPTH + 1, self._size))
-        new = velocity.ravel()
-        for k in range(min(self._known + 1, DEPTH)):
-            new, self._differences[k] = new - self._differences[k], new
+    def _weights(self, sums: Floats) -> Floats:
+        """Weights of the differences, from their products with images and forces on this rank."""
+        self._comm.Allreduce(MPI.IN_PLACE, sums)
+        scale = np.sqrt(np.maximum(sums.diagonal(), 1e-300))
+        gram, right = sums[:, :-1] / np.outer(scale, scale), sums[:, -1] / scale
+        return np.asarray(np.linalg.lstsq(gram, right, rcond=1e-12)[0] / scale)
+
+    def keep(self, change: Floats, tau: float) -> None:
+        """Take the solution of a step that was made."""
+        new, other = self._images[:2]
+        np.divide(change.ravel(), tau, out=new)
         self._known = min(self._known + 1, DEPTH)
+        for k in range(self._known):
+            np.subtract(new, self._differences[k], out=other)
+            self._differences[k] = new
+            new, other = other, new
 
     def clear(self) -> None:
         """Know nothing."""
         self._known = 0
-        self._differences[:] = 0.0

@@ -78,6 +78,30 @@ void share(int64_t cells, int corners, const int32_t *nodes, const double *signs
   }
 }
 
+// Masses and normals, weighted by areas, of nodes from their sums.
+void weigh(int64_t nodes, int dim, const double *sums, double *mass, double *w)
+{
+  for (int64_t i = 0; i < nodes; ++i, sums += 4, w += dim)
+  {
+    mass[i] = sums[3];
+    for (int k = 0; k < dim; ++k)
+      w[k] = sums[k] / sums[3];
+  }
+}
+
+// Components of x - y along w, times a scale.
+void project(int64_t nodes, int dim, const double *w, const double *x, const double *y,
+             double scale, double *z)
+{
+  for (int64_t i = 0; i < nodes; ++i, w += dim, x += dim, y += dim)
+  {
+    double sum = 0;
+    for (int k = 0; k < dim; ++k)
+      sum += w[k] * (x[k] - y[k]);
+    z[i] = scale * sum;
+  }
+}
+
 // Where the entries (node, node) of each cell stand in compressed rows.
 void find(int64_t cells, int corners, const int32_t *nodes, const int64_t *starts,
           const int32_t *columns, int32_t *places)
@@ -138,6 +162,20 @@ void multiply(int64_t nodes, const int64_t *starts, const int32_t *columns, cons
   }
 }
 
+// The inverses g - h w w^T of the blocks k + c w w^T of nodes, or 1/(k + c) without w, where c is
+// the mass times a scale.
+void invert(int64_t nodes, const double *values, const int64_t *diagonal, double scale,
+            const double *mass, const double *w, double *c, double *g, double *h)
+{
+  for (int64_t i = 0; i < nodes; ++i)
+  {
+    const double k = values[diagonal[i]], *v = w + 3 * i;
+    c[i] = scale * mass[i];
+    g[i] = 1 / (w ? k : k + c[i]);
+    h[i] = w ? c[i] * g[i] / (k + c[i] * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2])) : 0;
+  }
+}
+
 // z = g r - h (w . r) w, or g r without w.
 void divide(int64_t nodes, const double *g, const double *h, const double *w, const double *r,
             double *z)
@@ -149,5 +187,63 @@ void divide(int64_t nodes, const double *g, const double *h, const double *w, co
     z[0] = g[i] * r[0] - b * v[0];
     z[1] = g[i] * r[1] - b * v[1];
     z[2] = g[i] * r[2] - b * v[2];
+  }
+}
+
+// What is known of each part of a surface or curve. Sums of size, size times H^2, size times centre;
+// the largest of curvature times width and of cotangents; the largest curvature and its place.
+void survey(int64_t cells, int corners, int64_t width, const int32_t *points, const double *x,
+            int64_t stride, const int32_t *nodes, const double *H, const int64_t *labels,
+            double *sums, double *extremes, double *peaks)
+{
+  for (int64_t t = 0; t < cells; ++t, points += width, nodes += stride)
+  {
+    double *sum = sums + 5 * labels[t], *extreme = extremes + 2 * labels[t];
+    double *peak = peaks + 4 * labels[t];
+    double e[2][3], squares[2] = {0, 0}, product = 0, bend = 0, top = -1;
+    int at = 0;
+    for (int k = 1; k < corners; ++k)
+      for (int i = 0; i < 3; ++i)
+      {
+        e[k - 1][i] = x[3 * points[k] + i] - x[3 * points[0] + i];
+        squares[k - 1] += e[k - 1][i] * e[k - 1][i];
+      }
+    double size = sqrt(squares[0]), across = size;
+    if (corners == 3)
+    {
+      double n[3];
+      for (int i = 0; i < 3; ++i)
+      {
+        const int j = (i + 1) % 3, k = (i + 2) % 3;
+        n[i] = e[0][j] * e[1][k] - e[0][k] * e[1][j];
+        product += e[0][i] * e[1][i];
+      }
+      size = sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) / 2;
+      const double dots[3] = {product, squares[0] - product, squares[1] - product};
+      for (int k = 0; k < 3; ++k)
+        extreme[1] = fmax(extreme[1], dots[k] / (2 * size));
+      across = sqrt(2 * size);
+    }
+    for (int k = 0; k < corners; ++k)
+    {
+      const double h = H[nodes[k]];
+      bend += h * h;
+      if (fabs(h) > top)
+      {
+        top = fabs(h);
+        at = k;
+      }
+      for (int i = 0; i < 3; ++i)
+        sum[2 + i] += size / corners * x[3 * points[k] + i];
+    }
+    sum[0] += size;
+    sum[1] += size / corners * bend;
+    extreme[0] = fmax(extreme[0], top * (corners == 3 ? across : 2 * across));
+    if (top >= fabs(peak[0]))
+    {
+      peak[0] = H[nodes[at]];
+      for (int i = 0; i < 3; ++i)
+        peak[1 + i] = x[3 * points[at] + i];
+    }
   }
 }

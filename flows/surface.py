@@ -148,8 +148,9 @@ class Surface:
         dim = self.mesh.geometry.dim
         if self.cells is not None:
             sums = self.cells.measure().at_nodes(self.sign.x.array)
-            self.mass.x.array[:] = sums[:, 3]
-            np.divide(sums[:, :dim], sums[:, 3:], out=self.normal.x.array.reshape(-1, dim))
+            self.cells.kernels(
+                "weigh", len(sums), dim, sums, self.mass.x.array, self.normal.x.array
+            )
             self.normal.x.array[self.mirrored] = 0.0
             return
         assert self.projection is not None
