@@ -26,7 +26,7 @@ from flows.forms import (
     variation,
 )
 from flows.functional import StepFunctional
-from flows.functionals import Functional, Inputs
+from flows.functionals import Functional, Inputs, Values
 from flows.matrix import Watched
 from flows.options import repeated
 from flows.scheme import AVF, BDF2, MinimizingMovement
@@ -54,6 +54,9 @@ class QuadraticForm:
     Args:
         form: A symmetric bilinear form of constants and given functions.
         V: Its space.
+
+    Attributes:
+        free: Whether constants cost nothing.
     """
 
     def __init__(self, form: ufl.Form, V: fem.FunctionSpace) -> None:
@@ -61,13 +64,13 @@ class QuadraticForm:
         self.petsc = self.matrix.petsc
         self._comm, self._block = V.mesh.comm, V.dofmap.index_map_bs
         self._x, self._y = self.petsc.createVecs()
-        self._free = False
+        self.free = False
 
     def update(self) -> bool:
         """Bring the matrix up to date; returns whether it changed."""
         changed = self.matrix.update()
         if changed:
-            self._free = self._annihilates_constants()
+            self.free = self._annihilates_constants()
         return changed
 
     def product(self, x: Floats) -> Floats:
@@ -82,7 +85,7 @@ class QuadraticForm:
         Until the next product :attr:`last` holds the product of the matrix with the vector.
         """
         self.update()
-        if self._free:
+        if self.free:
             parts = x.reshape(-1, self._block)
             sums = self._comm.allreduce(np.append(parts.sum(axis=0), len(parts)), MPI.SUM)
             x = (parts - sums[:-1] / sums[-1]).ravel()
@@ -93,12 +96,15 @@ class QuadraticForm:
         """The last product."""
         return np.asarray(self._y.array_r)
 
+    def sums(self) -> Floats:
+        """Products with constants, one column for each component."""
+        size = self._x.getLocalSize()
+        ones = np.arange(size)[None, :] % self._block == np.arange(self._block)[:, None]
+        return np.column_stack([self.product(one.astype(float)).copy() for one in ones])
+
     def _annihilates_constants(self) -> bool:
-        diagonal, worst = np.abs(self.petsc.getDiagonal().array_r), 0.0
-        for component in range(self._block):
-            one = np.zeros_like(diagonal)
-            one[component :: self._block] = 1.0
-            worst = max(worst, float(np.abs(self.product(one)).max(initial=0.0)))
+        diagonal = np.abs(self.petsc.getDiagonal().array_r)
+        worst = float(np.abs(self.sums()).max(initial=0.0))
         scale = self._comm.allreduce(float(diagonal.max(initial=0.0)), MPI.MAX)
         return bool(self._comm.allreduce(worst, MPI.MAX) <= 1e-13 * scale)
 
@@ -160,8 +166,10 @@ class QuadraticSolver(Solver):
         self._plane = V.mesh.topology.dim == 2 and self.comm.size == 1
         self._theta = float(step.scheme.place(1.0, 0.0))
         self._tau = self._excess = 0.0
+        self._means: Floats | None = None
         self._solves, self._left = 0, 0.0
         self._open_snes(prefix, repeated(V), options or {}, None)
+        self.values = Values(self._total, self._price, lambda: 2 * self._price())
         self._iterative = self.ksp
         self._factors: PETSc.KSP | None = None
 
@@ -200,7 +208,7 @@ class QuadraticSolver(Solver):
         )
 
     # -- what a step costs ---------------------------------------------------------------------
-    def energy(self) -> float:
+    def _total(self) -> float:
         """The energy of the state; that before a step was that after the last one."""
         if self._elementwise is not None:
             return self._elementwise()
@@ -208,14 +216,10 @@ class QuadraticSolver(Solver):
             self._value = self._energy.value(self._owned(self.fields[0]))
         return self._value
 
-    def movement(self) -> float:
+    def _price(self) -> float:
         r"""The price $d^2 / (2 \tau)$ of the change since the old state."""
         (u,), (v,) = self.fields, self._step.old
         return self._metric.value(self._owned(u) - self._owned(v)) / float(self._step.tau.value)
-
-    def dissipation(self) -> float:
-        r"""The product $d^2 / \tau$ of force and rate."""
-        return 2 * self.movement()
 
     def _owned(self, u: fem.Function) -> Floats:
         return np.asarray(u.x.array[: self.b.getLocalSize()])
@@ -233,7 +237,7 @@ class QuadraticSolver(Solver):
                 self._force += assembled(form, V, self._load)[: u.size]
         resting = bool(np.array_equal(u, v) and np.array_equal(u, base))
         if self._elementwise is None and self.comm.allreduce(resting, MPI.LAND):
-            self.energy()
+            self._total()
             b.array[:] = self._energy.last  # made when the state was found
         else:
             b.array[:] = self._energy.product(step.scheme.place(u, v))
@@ -255,6 +259,7 @@ class QuadraticSolver(Solver):
         (rows,) = self.fixed
         if self.bcs:
             A.zeroRowsColumns(rows + A.getOwnershipRange()[0], 1.0)
+        self._means = self._metric.sums() if self._energy.free and not self.bcs else None
         self._iterate()
         if self._open:
             self._choose_preconditioner(A)
@@ -262,18 +267,31 @@ class QuadraticSolver(Solver):
     @override
     def solve(self) -> int:
         iterations = super().solve()
+        if self._means is not None:
+            self._balance(self._means)
         self._weigh()
         return iterations
+
+    def _balance(self, means: Floats) -> None:
+        """Give the state the mean that the equation asks for, whatever iterations have left."""
+        (u,), (base,), width = self.fields, self._step.base, means.shape[1]
+        left = means.T @ (self._owned(u) - self._owned(base))
+        if self._force.size:
+            left -= self._tau * self._force.reshape(-1, width).sum(axis=0)
+        matrix = means.reshape(-1, width, width).sum(axis=0)
+        left, matrix = (self.comm.allreduce(value, MPI.SUM) for value in (left, matrix))
+        u.x.array[:] -= np.tile(np.linalg.solve(matrix, left), u.x.array.size // width)
 
     def _weigh(self) -> None:
         """Take factors if iterations have cost, or will, as much more as the factors cost."""
         if not (self._open and self._plane) or self._factors is not None:
             return
-        # In products with the matrix: an iteration with incomplete factors costs 4, a guess 4, a
-        # solve with factors 10, and the factors themselves five times the root of the size.
-        more, price = 4.0 * self.ksp.getIterationNumber() - 6.0, 5.0 * self._size**0.5
+        # In products with the matrix: an iteration with incomplete factors costs 3.4, a guess 7, a
+        # solve with factors 15, and the factors themselves five times the root of the size. Guesses
+        # become better as a run goes on.
+        more, price = 3.4 * self.ksp.getIterationNumber() - 8.0, 5.0 * self._size**0.5
         self._excess, self._solves = self._excess + more, self._solves + 1
-        if self._excess > price or (self._solves >= 10 and more * self._left > price):
+        if self._excess > price or (self._solves >= 10 and more * self._left > 2 * price):
             factors = PETSc.KSP().create(self.comm)
             factors.setType("preonly")
             factors.pc.setType("cholesky")

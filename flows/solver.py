@@ -155,6 +155,8 @@ class Solver:
         limits = {"snes_divergence_tolerance": 1e30, "snes_max_it": 50} if self.coordinates else {}
         defaults = NEWTON | {"snes_type": self._kind()} | limits
         self.options = Options(prefix, defaults, chosen, mine)
+        if self.options.given("ksp_type"):
+            self.options.drop("ksp_norm_type")  # not every method knows it
         self._open = "pc_type" not in self.options
         self.snes = self._snes(prefix, preconditioner)
 
