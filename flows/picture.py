@@ -332,7 +332,7 @@ def _paint_panel(figure: Any, panel: Panel, box: Any, em: float, background: str
         if len(panel.label) > 8:
             bar.set_label(panel.label)
         else:
-            axes.set_title(panel.label, pad=0.6 * em, loc="left")
+            axes.set_title(panel.label, pad=em, loc="left")
 
 
 def _paint_line(axes: Any, panel: Panel) -> None:
