@@ -90,6 +90,8 @@ def _preconditioner(pc: PETSc.PC) -> str:
     if kind == "bjacobi":
         where = "" if pc.comm.size == 1 else ", rank by rank"
         return _preconditioner(pc.getBJacobiSubKSP()[0].pc) + where
+    if kind == "asm":
+        return _preconditioner(pc.getASMSubKSP()[0].pc) + ", rank by rank with overlap"
     if kind == "python":
         return _first_line(pc.getPythonContext())
     return PRECONDITIONERS.get(kind, str(kind))

@@ -273,7 +273,9 @@ class Solver:
         shares = np.abs(sums.array / diagonal.array)
         share = float(np.quantile(shares, 0.25)) if shares.size else 1.0
         dominated = not self.moving and self.comm.allreduce(share, MPI.MIN) > self.dominance
-        pc, wanted = self.ksp.pc, "bjacobi" if dominated else "gamg"
+        # Factors of several levels lose too much where they stop at the borders of ranks.
+        factors = "asm" if "pc_asm_overlap" in self.options else "bjacobi"
+        pc, wanted = self.ksp.pc, factors if dominated else "gamg"
         if pc.getType() != wanted:
             pc.setType(wanted)
             pc.setFromOptions()
