@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Any, override
 
 from flows.flow import StepReport
-from flows.fokker_planck import free_energy
 from flows.forms import VERTEX, compiled, integrate
 from flows.metric import Wasserstein
 from flows.movement import GradientFlow
 from flows.periodic import refuse
+from flows.scharfetter_gummel import free_energy
 
 import dolfinx
 import numpy as np

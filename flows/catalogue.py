@@ -7,7 +7,6 @@ from typing import Any
 
 from flows import energy
 from flows.attraction import QuadraticAttraction
-from flows.fokker_planck import LinearFokkerPlanck, free_energy
 from flows.forms import lumpable
 from flows.grains import GrainGrowth
 from flows.metric import L2, HMinus1, Wasserstein
@@ -15,6 +14,7 @@ from flows.mobility import Upwind, edge_weights
 from flows.movement import GradientFlow
 from flows.reactions import Reaction, kinetics
 from flows.reactions import free_energy as reactions_energy
+from flows.scharfetter_gummel import LinearFokkerPlanck, free_energy
 from flows.scheme import ImplicitEuler
 
 import ufl
@@ -106,8 +106,8 @@ def fokker_planck(
        E = \int V \rho + \beta^{-1} \rho \log \rho $$
 
     The walls reflect; densities end in the Gibbs state $e^{-\beta V}$ {cite}`risken1989`. On
-    Delaunay meshes the steps are linear, with one factorisation for all of one size
-    (:class:`flows.fokker_planck.LinearFokkerPlanck`); elsewhere, and with options that need it,
+    Delaunay meshes the steps are linear, with one factorisation for all of one size, see
+    :class:`flows.scharfetter_gummel.LinearFokkerPlanck`; elsewhere, and with options that need it,
     they are those of the flow in general.
 
     Args:

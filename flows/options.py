@@ -135,18 +135,15 @@ def repeated(V: fem.FunctionSpace) -> dict[str, Any]:
     mesh, size = V.mesh, V.dofmap.index_map.size_global * V.dofmap.index_map_bs
     if mesh.topology.dim == 1 or size < 5e3:
         return nested_dissection() if mesh.comm.size == 1 else direct(symmetric=True)
-    levels = _levels([V], 3)
-    overlap = {"pc_asm_type": "basic", "pc_asm_overlap": 3} if levels and mesh.comm.size > 1 else {}
-    return (
-        KRYLOV
-        | overlap
-        | {
-            "ksp_rtol": 1e-7,  # of the first residual of the step, which is a small part of the load
-            "ksp_guess_type": "pod",
-            "ksp_guess_pod_size": 5,
-            "sub_pc_factor_levels": levels,
-        }
-    )
+    chosen = KRYLOV | {
+        "ksp_rtol": 1e-7,  # of the first residual of the step: a small part of the load
+        "ksp_guess_type": "pod",
+        "ksp_guess_pod_size": 5,
+        "sub_pc_factor_levels": _levels([V], 3),
+    }
+    if chosen["sub_pc_factor_levels"] and mesh.comm.size > 1:
+        chosen |= {"pc_asm_type": "basic", "pc_asm_overlap": 3}
+    return chosen
 
 
 def convective(spaces: Sequence[fem.FunctionSpace]) -> dict[str, Any]:

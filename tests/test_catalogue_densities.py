@@ -3,8 +3,8 @@
 import flows  # isort: split
 
 from flows import diagnostics, energy, mesh
-from flows.fokker_planck import LinearFokkerPlanck, free_energy
 from flows.forms import assembled
+from flows.scharfetter_gummel import LinearFokkerPlanck, free_energy
 
 import numpy as np
 import pytest

@@ -79,6 +79,25 @@ except ImportError as error:
     assert "fenics-dolfinx" in said
 
 
+@pytest.mark.serial
+def test_modules_wait_until_their_names_are_asked_for_and_hide_none_of_them():
+    code = """
+import pkgutil, sys
+import flows
+print(sum(name.startswith("flows.") for name in sys.modules))
+for module in pkgutil.iter_modules(flows.__path__):
+    __import__(f"flows.{module.name}")
+print([name for name in flows.__all__ if not getattr(flows, name).__doc__])
+named = (getattr(flows, name) for name in flows.__all__)
+print(*sorted(module.__name__ for module in named if isinstance(module, type(sys))))
+"""
+    count, undocumented, modules = python(code)
+    assert int(count) <= 2
+    assert undocumented == "[]"
+    known = "diagnostics energy maps mesh mobility tangential transport"
+    assert modules.replace("flows.", "") == known
+
+
 @pytest.mark.three_ranks
 def test_all_ranks_share_one_folder(tmp):
     comm = MPI.COMM_WORLD

@@ -15,8 +15,8 @@ import time
 from typing import Any
 
 from flows import choose
-from flows.fokker_planck import free_energy
 from flows.forms import integrate
+from flows.scharfetter_gummel import free_energy
 
 import numpy as np
 import ufl

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from flows.fokker_planck import LinearFokkerPlanck
 from flows.forms import zero
 from flows.movement import GradientFlow
 from flows.options import Options
 from flows.pencil import FACTORS, Pencil, negative
+from flows.scharfetter_gummel import LinearFokkerPlanck
 from flows.solver import SolveFailed
 
 import numpy as np
