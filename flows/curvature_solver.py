@@ -117,6 +117,7 @@ class CurvatureSolver(Solver):
         general: Whether the general solver took the last step.
     """
 
+    defaults: Mapping[str, Any] = OPTIONS
     _built = False
 
     def __init__(
@@ -146,7 +147,7 @@ class CurvatureSolver(Solver):
         self._right, self._left = self._matrix.createVecs()
         self._past = SolutionSpan(size, self.comm)
         self._pause = 0
-        self._lent = Options(prefix, OPTIONS, options)
+        self._lent = Options(prefix, self.defaults, options)
         self.outer = PETSc.KSP().create(self.comm)
         self.outer.setOptionsPrefix(prefix)
         self.outer.setOperators(self._matrix)
@@ -181,7 +182,7 @@ class CurvatureSolver(Solver):
         self.general = bool(self._pause) or not self._iterate()
         if not self.general:
             return 1
-        self._past.clear()
+        self._unlearn()
         self._pause = self._pause - 1 if self._pause else 10
         self._build()
         return super().solve()
@@ -243,5 +244,9 @@ class CurvatureSolver(Solver):
     def forget(self) -> None:
         if self._built:
             super().forget()
-        self._past.clear()
+        self._unlearn()
         self._pause = 0
+
+    def _unlearn(self) -> None:
+        """Know nothing of earlier steps."""
+        self._past.clear()

@@ -10,9 +10,10 @@ converge fast, and need neither second derivatives nor another preconditioner.
 
 from __future__ import annotations
 
-from typing import override
+from typing import Any, override
 
-from flows.curvature_solver import CurvatureSolver
+from flows.curvature_solver import OPTIONS, CurvatureSolver
+from flows.extrapolation import Extrapolation
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +30,19 @@ type Floats = npt.NDArray[np.float64]
 class KeptCurvatureSolver(CurvatureSolver):
     """Solver of a step under constraints, from the displacements and multipliers of the last."""
 
+    defaults = OPTIONS | {"ksp_rtol": 1e-6}
     _answers: list[Floats] = []
+
+    def __init__(self, *surface_and_step: Any, **options: Any) -> None:
+        super().__init__(*surface_and_step, **options)
+        self._velocities = Extrapolation()
 
     @override
     def _correct(self, old: Floats, forces: Floats) -> Floats | None:
         assert self.kept is not None
         multipliers = np.array([float(m.value) for m in self.kept.multipliers])
         self._answers = self._answers or [np.zeros_like(forces) for _ in multipliers]
-        net = forces - np.tensordot(multipliers, self._slopes_at(old), 1)
-        change, _ = self._past.expect(net, self.blocks.product)
+        change = self._velocities.expect(float(self._tau.value)) + np.zeros_like(forces)
         for _ in range(ITERATIONS):
             slopes = self._slopes_at(old + change)
             net = forces - np.tensordot(multipliers, slopes, 1)
@@ -45,7 +50,10 @@ class KeptCurvatureSolver(CurvatureSolver):
             whole, rest = self._norms(net, left)
             gaps = self.kept.gaps()
             if rest <= self._rtol * whole:
-                return self._close(old, change, slopes, gaps)
+                closed = self._close(old, change, slopes, gaps)
+                if closed is not None:
+                    self._velocities.keep(closed, float(self._tau.value))
+                return closed
             if not np.isfinite(rest):
                 return None
             found = self._solve(left, max(0.01, self._rtol * whole / rest))
@@ -103,3 +111,7 @@ class KeptCurvatureSolver(CurvatureSolver):
         self._answers = []
         for m in self.kept.multipliers if self.kept else ():
             m.value = 0.0
+
+    @override
+    def _unlearn(self) -> None:
+        self._velocities.clear()
