@@ -60,7 +60,7 @@ def factorisation(V: Any, times: int = 3) -> float:
         solver.setUp()
         seconds.append(time.process_time() - start)
         solver.destroy()
-    return comm.allreduce(min(seconds), MPI.MAX)
+    return float(comm.allreduce(min(seconds), MPI.MAX))
 
 
 def main() -> None:
