@@ -18,24 +18,33 @@ from collections.abc import Mapping
 from typing import Any, override
 
 from flows import energy
+from flows.conditions import fixed_entries
 from flows.constraint import Kept
 from flows.coordinate import TINY
-from flows.forms import VERTEX
+from flows.density import TOLERANCE
+from flows.forms import VERTEX, assembled, compiled
 from flows.functional import StepFunctional
+from flows.functionals import Values
 from flows.metric import Wasserstein
 from flows.mobility import edge_weights, symmetric_scharfetter_gummel
 from flows.movement import GradientFlow
 from flows.options import preset
+from flows.quadratic import QuadraticForm
 from flows.scheme import ImplicitEuler, Stencil
-from flows.solver import Solver
+from flows.solver import Solver, linearised
 
 import dolfinx
 import numpy as np
+import numpy.typing as npt
 import ufl
 from dolfinx import fem
+from dolfinx.fem import petsc as fempetsc
 from mpi4py import MPI
+from petsc4py import PETSc
 
 __all__ = ["LinearFokkerPlanck"]
+
+type Floats = npt.NDArray[np.float64]
 
 STEEPEST = 500.0
 """Largest range of beta V whose Gibbs weights are still numbers, with their products."""
@@ -91,19 +100,7 @@ class LinearFokkerPlanck(GradientFlow):
 
     @override
     def _make_solver(self, coordinates: Any, lumped: bool, options: Any) -> Solver:
-        # The diagonal is as small as the Gibbs weights: no pivot may be taken for zero, and
-        # incomplete factors want it to be one.
-        space = self.states[0].function_space
-        krylov = preset([space], True, True, linear=True, moving=False)["ksp_type"] == "cg"
-        scaled = {"ksp_diagonal_scale": True, "ksp_diagonal_scale_fix": True}
-        mine = scaled if krylov else {"pc_factor_zeropivot": TINY}
-        return Solver(
-            self._step.residual,
-            [self._linear.ratio],
-            prefix=f"{self.name}_",
-            options=mine | dict(options or {}),
-            definite=True,
-        )
+        return _RatioSolver(self._linear, prefix=f"{self.name}_", options=options)
 
     @override
     def _slack(self) -> float:
@@ -117,7 +114,6 @@ class _Step(StepFunctional):
 
     def __init__(self, rho: fem.Function, potential: fem.Function, beta: float) -> None:
         V, mesh = rho.function_space, rho.function_space.mesh
-        vertex = ufl.dx(metadata=VERTEX)
         self.states, self.auxiliary, self.past = (rho,), (), ()
         self.scheme = ImplicitEuler()
         self.tau = fem.Constant(mesh, dolfinx.default_scalar_type(1.0))
@@ -142,13 +138,7 @@ class _Step(StepFunctional):
         self.ratio = fem.Function(V, name="ratio")
         test = ufl.TestFunction(V)
 
-        def flux(eta: Any) -> ufl.Form:
-            return symmetric_scharfetter_gummel(self.ratio, eta, self._potential, beta)
-
-        change = self.weight * self.ratio - self.old[0]
-        self.residual = [change * test * vertex + self.tau * flux(test)]
-        self.dissipation = self.tau * flux(self.potentials[0])
-        self.movement = 0.5 * self.dissipation
+        self.flux = symmetric_scharfetter_gummel(self.ratio, test, self._potential, beta)
         self.work = ufl.Form([])
 
     @override
@@ -160,15 +150,115 @@ class _Step(StepFunctional):
 
     @override
     def gains(self) -> list[ufl.Form]:
-        return [(self.old[0] - self.states[0]) * ufl.dx(metadata=VERTEX)]
+        return []  # the solver gives the density its mass
 
     @override
     def find_rates(self, stencil: Stencil) -> None:
         """The density and its potential, from their ratio to the Gibbs weight."""
         rho, mu = self.fields
         rho.x.array[:] = self.weight.x.array * self.ratio.x.array
-        logs = np.log(np.maximum(rho.x.array, TINY))
-        mu.x.array[:] = self._low + self._potential.x.array + (logs + 1) / self._beta
+        mu.x.array[:] = self.density_of_energy(np.maximum(rho.x.array, TINY)) + 1 / self._beta
+
+    def density_of_energy(self, rho: Floats) -> Floats:
+        r"""The free energy for each particle, $V + \beta^{-1} \log \rho$, at local nodes."""
+        potential = self._low + self._potential.x.array[: rho.size]
+        return np.asarray(potential + np.log(np.where(rho == 0, TINY, rho)) / self._beta)
+
+
+class _RatioSolver(Solver):
+    """One linear system a step for the ratio of a density to its Gibbs weight.
+
+    Args:
+        step: The step.
+        prefix: Prefix of the PETSc options.
+        options: The user's options.
+    """
+
+    def __init__(self, step: _Step, *, prefix: str, options: Mapping[str, Any] | None) -> None:
+        (u,) = self.fields = self.sought = [step.ratio]
+        self.unknown, self.bcs, self._step, V = u, [], step, u.function_space
+        self.comm = V.mesh.comm
+        PETSc.garbage_cleanup(self.comm)
+        self.moving, self.linear, self.preconditioner, self.coordinates = False, True, None, {}
+        self.fixed = fixed_entries([V], [])
+        self._flux = QuadraticForm(linearised(step.flux, u), V)
+        self._flux.update()
+        self._entries = [self._flux.matrix]
+        self.A = self._flux.petsc.duplicate()
+        self.A.setOption(PETSc.Mat.Option.SYMMETRIC, True)
+        self.b, self.x = fempetsc.create_vector(V), fempetsc.create_vector(V)
+        form = compiled(ufl.TestFunction(V) * ufl.dx(metadata=VERTEX))
+        self._mass = assembled(form, V)[: self.b.getLocalSize()].copy()
+        self._tau = 0.0
+        chosen = preset([V], True, True, linear=True, moving=False)
+        # The diagonal is as small as the Gibbs weights: no pivot may be taken for zero, and
+        # incomplete factors want it to be one.
+        krylov = chosen["ksp_type"] == "cg"
+        scaled = {"ksp_diagonal_scale": True, "ksp_diagonal_scale_fix": True}
+        mine = scaled if krylov else {"pc_factor_zeropivot": TINY}
+        self._open_snes(prefix, chosen | mine, options or {}, None)
+        self.values = Values(self._energy, self._movement, lambda: 2 * self._movement())
+
+    def _owned(self, u: fem.Function) -> Floats:
+        return np.asarray(u.x.array[: self._mass.size])
+
+    def _fluxes(self) -> Floats:
+        """Fluxes out of the nodes; none where the ratio is everywhere the same."""
+        g = self._owned(self._step.ratio)
+        low = self.comm.allreduce(float(g.min(initial=np.inf)), MPI.MIN)
+        return self._flux.product(g - low)
+
+    def _energy(self) -> float:
+        rho = self._owned(self._step.states[0])
+        local = float((self._mass * rho) @ self._step.density_of_energy(rho))
+        return float(self.comm.allreduce(local))
+
+    def _movement(self) -> float:
+        mu, tau = self._owned(self._step.potentials[0]), float(self._step.tau.value)
+        return float(self.comm.allreduce(float(mu @ self._fluxes()))) * tau / 2
+
+    @override
+    def assemble_residual(self, b: PETSc.Vec) -> None:
+        step = self._step
+        weight, g, old = (self._owned(f) for f in (step.weight, step.ratio, step.old[0]))
+        b.array[:] = float(step.tau.value) * self._fluxes() + self._mass * (weight * g - old)
+
+    @override
+    def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
+        tau = float(self._step.tau.value)
+        if tau == self._tau:
+            return
+        self._tau = tau
+        self._flux.petsc.copy(A, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+        A.scale(tau)
+        diagonal = A.getDiagonal()
+        diagonal.array[:] += self._mass * self._owned(self._step.weight)
+        A.setDiagonal(diagonal)
+        if self._open:
+            self._choose_preconditioner(A)
+
+    @override
+    def solve(self) -> int:
+        iterations = super().solve()
+        self._balance()
+        return iterations
+
+    def _balance(self) -> None:
+        """Give the density its mass, and no sign that iterations have left it."""
+        step = self._step
+        weight, g, old = (self._owned(f) for f in (step.weight, step.ratio, step.old[0]))
+        low, high = -g.min(initial=np.inf), g.max(initial=-np.inf)
+        low, high = (self.comm.allreduce(float(value), MPI.MAX) for value in (low, high))
+        if 0 < low < TOLERANCE * high:
+            np.maximum(step.ratio.x.array, 0.0, out=step.ratio.x.array)
+        due, total = (self.comm.allreduce(float(self._mass @ rho)) for rho in (old, weight * g))
+        if np.isfinite(total) and due > 0 and total > 0:
+            step.ratio.x.array[:] *= due / total
+
+    @override
+    def forget(self) -> None:
+        self._tau = 0.0
+        super().forget()
 
 
 def free_energy(rho: Any, potential: Any, beta: float) -> ufl.Form:
