@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.forms import depends_on
 from flows.functionals import Inputs
-from flows.packing import Packed
+from flows.packing import packed
 
 import numpy as np
 import ufl
@@ -34,7 +34,7 @@ class Matrix:
     def __init__(self, form: Any) -> None:
         self.form = form
         self._rows: Any = None
-        self._packed = Packed(form) if isinstance(form, fem.Form) else None
+        self._packed = packed(form)
         if (
             not isinstance(form, (list, tuple))
             and form.mesh.comm.size == 1
@@ -63,8 +63,7 @@ class Matrix:
         self.petsc.stateIncrease()
 
     def _data(self) -> tuple[Any, Any]:
-        packed = self._packed
-        return (None, None) if packed is None else (packed.constants(), packed.coefficients())
+        return self._packed.constants(), self._packed.coefficients()
 
 
 class Watched(Matrix):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from dolfinx import fem
 
-__all__ = ["Packed"]
+__all__ = ["Packed", "PackedBlocks", "packed"]
 
 
 class Packed:
@@ -68,3 +69,28 @@ class Packed:
             self._parts.append((f.x, slice(end, end + len(f.x.array))))
             end += len(f.x.array)
         self._values, self._places = np.empty(end), np.concatenate(columns, axis=1)
+
+
+class PackedBlocks:
+    """Constants and coefficients of a list of compiled forms, or of a list of lists.
+
+    Args:
+        forms: The forms; ``None`` is a form that vanishes.
+    """
+
+    def __init__(self, forms: Sequence[Any]) -> None:
+        self._blocks = [None if form is None else packed(form) for form in forms]
+
+    def constants(self) -> Any:
+        """The constants."""
+        empty = np.zeros(0)
+        return [empty if block is None else block.constants() for block in self._blocks]
+
+    def coefficients(self) -> Any:
+        """The coefficients, for each kind of integral of each form."""
+        return [{} if block is None else block.coefficients() for block in self._blocks]
+
+
+def packed(form: Any) -> Packed | PackedBlocks:
+    """What packs the data of a compiled form, or of blocks of them."""
+    return PackedBlocks(form) if isinstance(form, (list, tuple)) else Packed(form)

@@ -14,7 +14,7 @@ from flows.functionals import Values
 from flows.lag import Lag
 from flows.matrix import Watched
 from flows.options import Options, preset
-from flows.packing import Packed
+from flows.packing import Packed, PackedBlocks, packed
 
 import numpy as np
 import ufl
@@ -73,7 +73,7 @@ class Solver:
     values: Values | None = None
     """Energy and price of a step, where the solver has a cheaper way to them than their forms."""
     _lag: Lag | None = None
-    _packed: Packed | None = None
+    _packed: Packed | PackedBlocks | None = None
     factored = 0
     """Solves for which factors stand in for iterations that have failed."""
     dominance = 0.005
@@ -115,7 +115,7 @@ class Solver:
         constants = dict.fromkeys(c for entry in entries for c in entry.constants())
         self._lag = Lag(0.02, list(constants)) if lags else None
         self.F = compiled(residual[0] if single else list(residual))
-        self._packed = Packed(self.F) if single else None
+        self._packed = packed(self.F)
         self.J = compiled(jacobian[0][0] if single else jacobian)
         spaces = [u.function_space for u in self.fields]
         self.fixed = fixed_entries(spaces, self.bcs)
@@ -224,11 +224,11 @@ class Solver:
         _zero(b)
         if b.type != "nest" and len(self.sought) > 1:
             b.setAttr("_blocks", self.b.getAttr("_blocks"))
-        if self._packed is None:
+        data = self._packed
+        if data is None:
             fempetsc.assemble_vector(b, self.F)
         else:
-            packed = self._packed
-            fempetsc.assemble_vector(b, self.F, packed.constants(), packed.coefficients())
+            fempetsc.assemble_vector(b, self.F, data.constants(), data.coefficients())
         _gather(b)
 
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:

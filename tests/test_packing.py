@@ -2,7 +2,7 @@
 
 import flows
 from flows.lag import Lag
-from flows.packing import Packed
+from flows.packing import Packed, packed
 
 import numpy as np
 import pytest
@@ -18,13 +18,26 @@ def test_coefficients_are_packed_as_dolfinx_packs_them(measure):
     v = fem.Function(fem.functionspace(mesh, ("Lagrange", 1)))
     k = fem.Function(fem.functionspace(mesh, ("DG", 0)))
     form = fem.form(k * (inner(u, u) + inner(grad(v), grad(v))) * v * measure)
-    packed = Packed(form)
+    pack = Packed(form)
     for seed in (1, 2):
         for f in (u, v, k):
             f.x.array[:] = np.random.default_rng(seed).random(f.x.array.size)
-        mine, theirs = packed.coefficients(), fem.pack_coefficients(form)
+        mine, theirs = pack.coefficients(), fem.pack_coefficients(form)
         assert mine.keys() == theirs.keys()
         assert all(np.array_equal(mine[key], theirs[key]) for key in theirs)
+
+
+def test_blocks_of_forms_are_packed_as_dolfinx_packs_them():
+    V = fem.functionspace(flows.mesh.rectangle(h=1 / 3), ("Lagrange", 1))
+    u, k = fem.Function(V), fem.Constant(V.mesh, 2.0)
+    u.x.array[:] = 1 + V.dofmap.index_map.local_to_global(np.arange(u.x.array.size))
+    v = ufl.TestFunction(V)
+    blocks = [[fem.form(k * u * v * dx), None], [None, fem.form(v * ufl.dx(V.mesh))]]
+    mine, theirs = packed(blocks), [fem.pack_coefficients(row) for row in blocks]
+    ((key, values),) = theirs[0][0].items()
+    assert np.array_equal(mine.coefficients()[0][0][key], values)
+    assert mine.coefficients()[0][1] == mine.coefficients()[1][0] == {}
+    assert mine.constants()[0][0] == [2.0]
 
 
 def test_a_jacobian_is_kept_while_newton_contracts_and_the_constants_stand():
