@@ -66,7 +66,10 @@ def scripts() -> dict[str, tuple[str, list[str]]]:
             found[name] = (claim, ["python", f"demos/{name}.py"])
     for path in sorted((ROOT / "tests" / "benchmarks").glob("[!_]*.py")):
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
-        found[path.stem] = (doc.split("\n\n")[0], ["python", f"tests/benchmarks/{path.name}"])
+        found[f"benchmarks/{path.stem}"] = (
+            doc.split("\n\n")[0],
+            ["python", f"tests/benchmarks/{path.name}"],
+        )
     return found
 
 
