@@ -15,6 +15,7 @@ from flows.lag import Lag
 from flows.matrix import Watched
 from flows.options import Options, preset
 from flows.packing import Packed, PackedBlocks, packed
+from flows.vectors import clear, gather, scatter
 
 import numpy as np
 import ufl
@@ -208,7 +209,7 @@ class Solver:
 
     def _spread(self, x: PETSc.Vec) -> None:
         """Bring an iterate into the fields."""
-        _scatter(x)
+        scatter(x)
         fempetsc.assign(x, self.unknown)
         for f, coordinate in self.coordinates.items():
             f.x.array[:] = coordinate.value(f.x.array)
@@ -221,7 +222,7 @@ class Solver:
 
     def assemble_residual(self, b: PETSc.Vec) -> None:
         """Residual at the present fields, reactions of fixed entries included, into ``b``."""
-        _zero(b)
+        clear(b)
         if b.type != "nest" and len(self.sought) > 1:
             b.setAttr("_blocks", self.b.getAttr("_blocks"))
         data = self._packed
@@ -229,7 +230,7 @@ class Solver:
             fempetsc.assemble_vector(b, self.F)
         else:
             fempetsc.assemble_vector(b, self.F, data.constants(), data.coefficients())
-        _gather(b)
+        gather(b)
 
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
         if self._lag and self._lag.keeps(snes.getIterationNumber(), snes.getFunctionNorm()):
@@ -388,23 +389,3 @@ def _split(values: np.ndarray, functions: Sequence[fem.Function]) -> list[np.nda
     """Views of the owned entries of each function."""
     maps = [(u.function_space.dofmap.index_map, u.function_space.dofmap.bs) for u in functions]
     return np.split(values, np.cumsum([m.size_local * bs for m, bs in maps])[:-1])
-
-
-def _vectors(x: PETSc.Vec) -> list[PETSc.Vec]:
-    return list(x.getNestSubVecs()) if x.type == "nest" else [x]
-
-
-def _zero(x: PETSc.Vec) -> None:
-    for v in _vectors(x):
-        with v.localForm() as local:
-            local.set(0.0)
-
-
-def _scatter(x: PETSc.Vec) -> None:
-    for v in _vectors(x):
-        v.ghostUpdate(PETSc.InsertMode.INSERT, PETSc.ScatterMode.FORWARD)
-
-
-def _gather(x: PETSc.Vec) -> None:
-    for v in _vectors(x):
-        v.ghostUpdate(PETSc.InsertMode.ADD, PETSc.ScatterMode.REVERSE)
