@@ -20,7 +20,6 @@ from flows.forms import (
     assembled,
     at_zero,
     compiled,
-    depends_on,
     homogeneous,
     polynomial_degree,
     variation,
@@ -40,7 +39,7 @@ from dolfinx.fem import petsc as fempetsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
-__all__ = ["QuadraticForm", "QuadraticSolver"]
+__all__ = ["QuadraticForm", "QuadraticSolver", "constant_metric", "matrices", "metric_of"]
 
 type Floats = npt.NDArray[np.float64]
 
@@ -109,6 +108,34 @@ class QuadraticForm:
         return bool(self._comm.allreduce(worst, MPI.MAX) <= 1e-13 * scale)
 
 
+def constant_metric(step: StepFunctional) -> bool:
+    """Whether a step is that of one field in a metric that one matrix tells."""
+    if step.fields != step.states or len(step.states) > 1 or step.kept or step.drift:
+        return False
+    if type(step.scheme) not in (MinimizingMovement, AVF, BDF2) or step.varies or step.apart:
+        return False
+    return step.blocks[0].metric.primal and homogeneous(*metric_of(step))
+
+
+def metric_of(step: StepFunctional) -> tuple[ufl.Form, fem.Function]:
+    """The metric of a step of one field, and the rate that it is a functional of."""
+    (u,), (block,) = step.states, step.blocks
+    rate = fem.Function(u.function_space)
+    return block.potential([rate]), rate
+
+
+def matrices(step: StepFunctional, energy: ufl.Form) -> tuple[QuadraticForm, QuadraticForm]:
+    """The matrices of an energy that is quadratic in the field of a step, and of the metric."""
+    (u,) = step.states
+    K, G = (
+        QuadraticForm(linearised(variation(form, f), f), u.function_space)
+        for form, f in ((energy, u), metric_of(step))
+    )
+    for form in (K, G):
+        form.update()
+    return K, G
+
+
 class QuadraticSolver(Solver):
     """One linear system a step, with the same matrix as long as the step keeps its size.
 
@@ -139,11 +166,8 @@ class QuadraticSolver(Solver):
         self.comm = V.mesh.comm
         PETSc.garbage_cleanup(self.comm)
         self.moving, self.linear, self.preconditioner, self.coordinates = False, True, None, {}
-        slope, probe = variation(step.energy, u), fem.Function(V)
-        psi = variation(step.blocks[0].potential([probe]), probe)
-        self._energy, self._metric = (
-            QuadraticForm(linearised(form, f), V) for form, f in ((slope, u), (psi, probe))
-        )
+        slope = variation(step.energy, u)
+        self._energy, self._metric = matrices(step, step.energy)
         self._entries = [self._energy.matrix, self._metric.matrix]
         self._forces = [f for f in (step.loads[0], at_zero(-slope, u)) if not f.empty()]
         self._force, self._inputs = np.zeros(0), Inputs(self._forces, self.comm)
@@ -153,8 +177,6 @@ class QuadraticSolver(Solver):
         plain = at_zero(step.energy, u).empty() and at_zero(slope, u).empty()
         self._elementwise = None if plain else Functional(step.energy, kept=True)
         self.fixed = fixed_entries([V], self.bcs)
-        for form in (self._energy, self._metric):
-            form.update()
         K, G = self._energy.petsc, self._metric.petsc
         self.A = K.duplicate()
         self.A.setOption(PETSc.Mat.Option.SYMMETRIC, True)
@@ -176,19 +198,11 @@ class QuadraticSolver(Solver):
     @staticmethod
     def suits(step: StepFunctional) -> bool:
         """Whether matrices say all about a step."""
-        if step.fields != step.states or len(step.states) > 1 or step.kept or step.drift:
+        if not constant_metric(step):
             return False
         (u,) = step.states
-        (block,) = step.blocks
-        element = u.function_space.element
-        if type(step.scheme) not in (MinimizingMovement, AVF, BDF2) or step.varies:
-            return False
-        if not block.metric.primal or step.apart or element.needs_dof_transformations:
-            return False
-        probe = fem.Function(u.function_space)
-        psi = block.potential([probe])
-        quadratic = homogeneous(psi, probe) and not depends_on(psi, u)
-        return quadratic and polynomial_degree(step.energy, [u]) == 2
+        plain = not u.function_space.element.needs_dof_transformations
+        return plain and polynomial_degree(step.energy, [u]) == 2
 
     def expect(self, steps: float) -> None:
         """Say how many steps of this size the run has left."""

@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, override
 
-from flows.forms import everywhere, homogeneous, polynomial_degree, quadratic_part, variation, zero
+from flows.forms import everywhere, polynomial_degree, quadratic_part, variation, zero
 from flows.functional import StepFunctional
 from flows.functionals import Functional, Inputs, Values
-from flows.quadratic import QuadraticForm
-from flows.scheme import AVF, BDF2, MinimizingMovement
+from flows.quadratic import constant_metric, matrices, metric_of
 from flows.solver import Solver, linearised
 
 import numpy as np
@@ -65,14 +64,7 @@ class SemilinearSolver(Solver):
             definite=step.convex,
             symmetric=step.conservative,
         )
-        V, probe = u.function_space, fem.Function(u.function_space)
-        psi = step.blocks[0].potential([probe])
-        self._forms = tuple(
-            QuadraticForm(linearised(variation(form, f), f), V)
-            for form, f in ((quadratic, u), (psi, probe))
-        )
-        for matrix in self._forms:
-            matrix.update()
+        self._forms = matrices(step, quadratic)
         self._step, self._theta = step, float(step.scheme.place(1.0, 0.0))
         self._both = self._forms[0].petsc.duplicate()
         self._inner = self._both.duplicate() if self.bcs else self._both
@@ -86,21 +78,15 @@ class SemilinearSolver(Solver):
     @staticmethod
     def suits(step: StepFunctional) -> bool:
         """Whether a part of the step is quadratic, and the whole not: in one scalar field."""
-        if step.fields != step.states or len(step.states) > 1 or step.kept or step.drift:
+        if not constant_metric(step) or step.states[0].function_space.dofmap.index_map_bs > 1:
             return False
-        (u,), (block,) = step.states, step.blocks
-        if type(step.scheme) not in (MinimizingMovement, AVF, BDF2) or step.varies:
-            return False
-        if not block.metric.primal or step.apart or u.function_space.dofmap.index_map_bs > 1:
-            return False
-        probe = fem.Function(u.function_space)
-        psi = block.potential([probe])
+        (u,), (psi, _) = step.states, metric_of(step)
         quadratic, rest = quadratic_part(step.energy, u)
         # Integrals over all cells: then all matrices have one pattern.
         patterns = all(map(everywhere, psi.integrals())) and any(map(everywhere, rest.integrals()))
         inside = all(i.integral_type() in ("cell", "exterior_facet") for i in rest.integrals())
         bent = polynomial_degree(rest, [u]) > 2 and not zero(linearised(variation(rest, u), u))
-        return patterns and inside and bent and not zero(quadratic) and homogeneous(psi, probe)
+        return patterns and inside and bent and not zero(quadratic)
 
     # -- what a step costs ---------------------------------------------------------------------
     def _energy(self) -> float:

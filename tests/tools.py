@@ -3,6 +3,7 @@
 from flows.forms import integrate
 
 import numpy as np
+import pytest
 import ufl
 from dolfinx import fem
 from mpi4py import MPI
@@ -87,3 +88,12 @@ class Interval:
         values = self._w * f((1 - self._s) * u[:-1] + self._s * u[1:])
         left, right = ((1 - self._s) * values).sum(axis=0), (self._s * values).sum(axis=0)
         return np.append(left, 0) + np.insert(right, 0, 0)
+
+
+def same_steps(flow, other, *, rel, abs, atol):
+    """Assert that two flows take the same steps, of several sizes, and end in the same state."""
+    for tau in (0.01, 0.01, 0.015, 0.02, 0.002):
+        mine, theirs = flow.step(tau), other.step(tau)
+        for value in ("energy", "movement", "defect"):
+            assert getattr(mine, value) == pytest.approx(getattr(theirs, value), rel=rel, abs=abs)
+    assert np.allclose(flow.state.x.array, other.state.x.array, rtol=0, atol=atol)
