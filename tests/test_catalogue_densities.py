@@ -4,12 +4,14 @@ import flows  # isort: split
 
 from flows import diagnostics, energy, mesh
 from flows.forms import assembled
+from flows.mobility import symmetric_scharfetter_gummel
 from flows.scharfetter_gummel import LinearFokkerPlanck, free_energy
 
 import numpy as np
 import pytest
 import ufl
 from dolfinx import fem
+from mpi4py import MPI
 from scipy.integrate import solve_ivp
 from ufl import dx, grad, inner, ln
 
@@ -83,6 +85,23 @@ def test_linear_and_nonlinear_steps_are_one_equation():
                 flow.step(0.01)
         gaps.append(total((linear.state - rho) ** 2 * dx) ** 0.5)
     assert order((1 / 8, 1 / 16, 1 / 32), gaps) > 1.8
+
+
+def test_energy_and_price_of_a_linear_step_are_their_forms():
+    square = mesh.rectangle(h=1 / 8)
+    x = ufl.SpatialCoordinate(square)
+    flow = flows.fokker_planck(square, well(x), beta=2.0)
+    flow.state.interpolate(lambda p: np.maximum(p[0] - 0.3, 0.0))  # it vanishes in places
+    assert flow.energy() == pytest.approx(total(flow.functional), rel=1e-13)
+    report = flow.step(0.01)
+    assert report.energy == pytest.approx(total(flow.functional), rel=1e-13)
+    (mu,), V = flow.potentials, flow.state.function_space
+    nodal_well, ratio = fem.Function(V), fem.Function(V)
+    nodal_well.interpolate(fem.Expression(well(x), V.element.interpolation_points))
+    nodal_well.x.array[:] -= square.comm.allreduce(nodal_well.x.array.min(), MPI.MIN)
+    ratio.x.array[:] = flow.state.x.array * np.exp(2.0 * nodal_well.x.array)
+    price = 0.01 / 2 * total(symmetric_scharfetter_gummel(ratio, mu, nodal_well, 2.0))
+    assert report.movement == pytest.approx(price, rel=1e-10)
 
 
 # -- mass that is made ------------------------------------------------------------------------
