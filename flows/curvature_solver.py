@@ -1,12 +1,7 @@
 r"""The step of mean curvature flow at scale: matrices from one pass over the cells, short solves.
 
-With the stiffness $K$, the lumped masses $m_i$ and the normals $w_i$ of the old surface, the step
-for the displacement $d$ is $A d = -K X$ with
-
-$$ A = K \otimes I + \mathrm{diag}\Big(\frac{m_i}{\tau}\, w_i w_i^T\Big) \qquad\text{or}\qquad
-   A = \Big(K + \mathrm{diag}\,\frac{m_i}{\tau}\Big) \otimes I $$
-
-where tangential motion is free or costs as much as normal motion. Steps resemble one another: the
+With the stiffness $K$ of the old surface and its positions $X$, the step for the displacement $d$
+is $A d = -K X$, with the matrix of :mod:`flows.node_blocks`. Steps resemble one another: the
 velocities of the last three span the next one up to a residual of third order in $\tau$, and leave
 conjugate gradients a few iterations. So no preconditioner pays that has to be set up, and no
 product but that of $K$ with all components at once. The tolerance of solves stays a hundred times
@@ -21,6 +16,7 @@ from typing import Any, override
 
 from flows.flat import Stiffness
 from flows.functional import StepFunctional
+from flows.node_blocks import NodeBlocks
 from flows.options import Options
 from flows.solution_span import SolutionSpan
 from flows.solver import Solver
@@ -28,77 +24,19 @@ from flows.surface import Surface
 
 import numpy as np
 import numpy.typing as npt
-from dolfinx.la import vector
-from mpi4py import MPI
 from petsc4py import PETSc
 
 __all__ = ["CurvatureSolver"]
 
 OPTIONS = {
-    "ksp_type": "cg",
-    "ksp_norm_type": "natural",  # it costs nothing
-    "ksp_rtol": 1e-5,
+    "ksp_type": "python",
+    "ksp_converged_use_initial_residual_norm": True,  # NodeBlocks says what it is
+    "ksp_rtol": 5e-6,
     "ksp_max_it": 400,
-    "pc_type": "python",
+    "pc_type": "none",
 }
 
 type Floats = npt.NDArray[np.float64]
-
-
-class NodeBlocks:
-    """The matrix of the step and its node by node inverse, contexts for PETSc's type ``python``.
-
-    Args:
-        surface: The surface.
-        stiffness: Its stiffness matrix.
-        costly: Whether tangential motion costs as much as normal motion.
-    """
-
-    def __init__(self, surface: Surface, stiffness: Stiffness, *, costly: bool) -> None:
-        assert surface.cells is not None
-        self._surface, self._stiffness = surface, stiffness
-        self._kernels, n = surface.cells.kernels, surface.owned
-        self.shape = n, 3
-        self._ghosted: Any = None
-        if surface.mesh.comm.size > 1:
-            self._ghosted = vector(stiffness.rows.index_map(1), 3)
-        self._zero, self._forces = np.zeros(n), np.zeros(self.shape)
-        self.c, self._inverse, self._normal = np.zeros(n), np.zeros(n), np.zeros(n)
-        self.w = None if costly else surface.normal.x.array
-
-    def refresh(self, inverse: float) -> None:
-        """Take the present surface, and the inverse of the step."""
-        values, mass = self._stiffness.values, self._surface.mass.x.array
-        given = values, self._stiffness.diagonal, inverse, mass, self.w
-        found = self.c, self._inverse, self._normal
-        self._kernels("invert", self.shape[0], *given, *found)
-
-    def forces(self, x: Floats) -> Floats:
-        """Minus the product of the stiffness with each component, until the next call."""
-        self._multiply(self._zero, None, x, self._forces)
-        return np.negative(self._forces, out=self._forces)
-
-    def product(self, x: Floats, y: Floats) -> None:
-        """Product with the matrix."""
-        self._multiply(self.c, self.w, x, y)
-
-    def _multiply(self, c: Floats, w: Floats | None, x: Floats, y: Floats) -> None:
-        stiffness, n = self._stiffness, self.shape[0]
-        if self._ghosted is not None:
-            self._ghosted.array[: 3 * n] = x.ravel()
-            self._ghosted.scatter_forward()
-            x = self._ghosted.array
-        matrix = stiffness.starts, stiffness.columns, stiffness.values
-        self._kernels("multiply", n, *matrix, c, w, x, y)
-
-    def mult(self, A: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """Product with the matrix."""
-        self.product(x.array_r, y.array)
-
-    def apply(self, pc: PETSc.PC, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """Product with the inverse of the block of each node."""
-        inverse = self._inverse, self._normal
-        self._kernels("divide", self.shape[0], *inverse, self.w, x.array_r, y.array)
 
 
 class CurvatureSolver(Solver):
@@ -140,20 +78,16 @@ class CurvatureSolver(Solver):
         self._surface, self._cells, self._tau = surface, surface.cells, step.tau
         self._stiffness = Stiffness(self._cells)
         self.blocks = NodeBlocks(surface, self._stiffness, costly=costly)
-        self._old = np.zeros(self.blocks.shape)
-        size = self._old.size
-        self._matrix = PETSc.Mat().createPython(((size, None),) * 2, self.blocks, comm=self.comm)
-        self._matrix.setUp()
-        self._right, self._left = self._matrix.createVecs()
-        self._past = SolutionSpan(size, self.comm)
-        self._pause = 0
-        self._lent = Options(prefix, self.defaults, options)
+        size = 3 * self.blocks.owned
+        matrix = PETSc.Mat().createPython(((size, None),) * 2, self.blocks, comm=self.comm)
+        matrix.setUp()
+        self._past, self._pause = SolutionSpan(self.blocks), 0
         self.outer = PETSc.KSP().create(self.comm)
         self.outer.setOptionsPrefix(prefix)
-        self.outer.setOperators(self._matrix)
-        with self._lent():
+        self.outer.setOperators(matrix)
+        with Options(prefix, self.defaults, options)():
             self.outer.setFromOptions()
-        self.outer.pc.setPythonContext(self.blocks)
+        self.outer.setPythonContext(self.blocks)
         self._rtol = self.outer.getTolerances()[0]
 
     def __getattr__(self, name: str) -> Any:
@@ -189,56 +123,23 @@ class CurvatureSolver(Solver):
 
     def _iterate(self) -> bool:
         """Solve from the extrapolated displacement; returns whether that converged."""
-        (X,), tau, blocks = self.fields, float(self._tau.value), self.blocks
-        self._stiffness.assemble()
-        blocks.refresh(1 / tau)
-        old = self._old
-        old[:] = X.x.array[: old.size].reshape(old.shape)
-        change = self._correct(old, blocks.forces(old))
-        if change is None:
-            self._put(old)
-            return False
-        self._past.keep(change, tau)
-        self._put(np.add(old, change, out=change))
-        return True
-
-    def _put(self, x: Floats) -> None:
-        """Give the field the values of the owned nodes."""
         (X,) = self.fields
-        X.x.array[: x.size] = x.ravel()
+        self._stiffness.assemble()
+        self.blocks.refresh(1 / float(self._tau.value))
+        converged = self._displace(X.x.array[: 3 * self.blocks.owned].reshape(-1, 3))
         X.x.scatter_forward()
+        return converged
 
-    def _correct(self, old: Floats, forces: Floats) -> Floats | None:
-        """The displacement from the old positions; ``None`` where iterations do not converge."""
-        change, left = self._past.expect(forces, self.blocks.product)
-        whole, rest = self._norms(forces, left)
-        if rest > whole:  # the state is not where the last step has left it
-            change[:], left, rest = 0.0, forces, whole
-        if rest == 0:
-            return change
-        found = self._solve(left, self._rtol * whole / rest)
-        return None if found is None else np.add(change, found, out=change)
-
-    def _left_of(self, forces: Floats, change: Floats) -> Floats:
-        """What a displacement leaves of the forces."""
-        left = np.empty_like(forces)
-        self.blocks.product(change, left)
-        return np.subtract(forces, left, out=left)
-
-    def _solve(self, left: Floats, rtol: float) -> Floats | None:
-        """The displacement that balances forces; ``None`` where iterations do not converge."""
-        self.outer.setTolerances(rtol=min(0.5, rtol))
-        self._left.array[:] = left.ravel()
-        with self._lent():
-            self.outer.solve(self._left, self._right)
-        if self.outer.getConvergedReason() < 0:
-            return None
-        return np.asarray(self._right.array_r.reshape(left.shape))
-
-    def _norms(self, *arrays: Floats) -> Floats:
-        squares = np.array([np.vdot(a, a) for a in arrays])
-        self.comm.Allreduce(MPI.IN_PLACE, squares)
-        return np.sqrt(squares)
+    def _displace(self, positions: Floats) -> bool:
+        """Move the owned nodes, unless iterations do not converge; returns whether they do."""
+        blocks = self.blocks
+        self.outer.setInitialGuessNonzero(self._past.expect(positions))
+        self.outer.solve(blocks.right, blocks.left)
+        converged = bool(self.outer.getConvergedReason() > 0)
+        if converged:
+            self._past.keep(float(self._tau.value))
+            positions += blocks.change[: blocks.owned]
+        return converged
 
     @override
     def forget(self) -> None:

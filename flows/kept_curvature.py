@@ -38,7 +38,15 @@ class KeptCurvatureSolver(CurvatureSolver):
         self._velocities = Extrapolation()
 
     @override
-    def _correct(self, old: Floats, forces: Floats) -> Floats | None:
+    def _displace(self, positions: Floats) -> bool:
+        self._past.expect(positions)  # which finds the forces
+        old = positions.copy()
+        change = self._find(old, self.blocks.forces.copy())
+        self._put(old if change is None else old + change)
+        return change is not None
+
+    def _find(self, old: Floats, forces: Floats) -> Floats | None:
+        """The displacement under constraints; ``None`` where iterations do not converge."""
         assert self.kept is not None
         multipliers = np.array([float(m.value) for m in self.kept.multipliers])
         self._answers = self._answers or [np.zeros_like(forces) for _ in multipliers]
@@ -84,6 +92,31 @@ class KeptCurvatureSolver(CurvatureSolver):
                 return False
             self._answers[k] = self._answers[k] + found
         return True
+
+    def _left_of(self, forces: Floats, change: Floats) -> Floats:
+        """What a displacement leaves of the forces."""
+        left = np.empty_like(forces)
+        self.blocks.product(change, left)
+        return np.subtract(forces, left, out=left)
+
+    def _solve(self, left: Floats, rtol: float) -> Floats | None:
+        """The displacement that balances forces; ``None`` where iterations do not converge."""
+        blocks = self.blocks
+        self.outer.setTolerances(rtol=min(0.5, rtol))
+        blocks.forces[:] = left
+        self.outer.solve(blocks.right, blocks.left)
+        if self.outer.getConvergedReason() < 0:
+            return None
+        return np.array(blocks.change[: blocks.owned])
+
+    def _norms(self, *arrays: Floats) -> Floats:
+        return np.sqrt(self.blocks.total([np.vdot(a, a) for a in arrays]))
+
+    def _put(self, x: Floats) -> None:
+        """Give the field the values of the owned nodes."""
+        (X,) = self.fields
+        X.x.array[: x.size] = x.ravel()
+        X.x.scatter_forward()
 
     def _border(self, slopes: list[Floats], right: Floats) -> Floats:
         return np.asarray(np.linalg.solve(self._products(slopes, self._answers), right))

@@ -43,7 +43,11 @@ class Kernels:
 
     def __call__(self, name: str, *arguments: Any) -> Any:
         """Call a function."""
-        return getattr(self._library, name)(*[self._converted(a) for a in arguments])
+        return getattr(self._library, name)(*self.given(*arguments))
+
+    def given(self, *arguments: Any) -> tuple[Any, ...]:
+        """Arguments converted once, for many calls; arrays must stay where they are."""
+        return tuple(self._converted(a) for a in arguments)
 
     def _converted(self, argument: Any) -> Any:
         if argument is None:

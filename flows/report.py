@@ -60,7 +60,7 @@ def _why(solver: Any, ksp: PETSc.KSP) -> str:
     kind = ksp.pc.getType()
     if kind in {"cholesky", "lu"}:
         return "they are small, or not definite: factors are the cheapest way"
-    if kind == "python":
+    if "python" in {kind, ksp.getType()}:
         return "they have blocks that are easier than the whole"
     if kind == "gamg":
         return "the stiffness dominates: the number of iterations must not grow with the mesh"
@@ -78,6 +78,8 @@ def described(ksp: PETSc.KSP) -> str:
         package = pc.getFactorSolverType() or "petsc"
         factors = f"{'Cholesky' if pc.getType() == 'cholesky' else 'LU'} factors ({package})"
         return factors if ksp.getType() == "preonly" else f"{_method(ksp)} with {factors}"
+    if ksp.getType() == "python":
+        return f"{_first_line(ksp.getPythonContext())} to {ksp.rtol:.0e}"
     return f"{_method(ksp)} to {ksp.rtol:.0e}, preconditioned by {_preconditioner(pc)}"
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from flows.node_blocks import NodeBlocks
 
 import numpy as np
 import numpy.typing as npt
-from mpi4py import MPI
 
 __all__ = ["SolutionSpan"]
 
@@ -27,56 +26,47 @@ class SolutionSpan:
     weigh one error against the other.
 
     Args:
-        size: Local size of the solutions.
-        comm: Ranks that share them.
+        blocks: The system of the step.
     """
 
-    def __init__(self, size: int, comm: MPI.Comm) -> None:
-        self._comm, self._known = comm, 0
-        self._differences, self._images = np.zeros((DEPTH, size)), np.zeros((DEPTH + 1, size))
-        self._found, self._left = np.zeros(size), np.zeros(size)
+    def __init__(self, blocks: NodeBlocks) -> None:
+        self._blocks, self._known = blocks, 0
+        self._fields = blocks.field(3 * (DEPTH + 1))
+        self.fields = self._fields.array.reshape(-1, 3, DEPTH + 1)
 
-    def expect(
-        self, forces: Floats, product: Callable[[Floats, Floats], None]
-    ) -> tuple[Floats, Floats]:
-        """The solution, and what it leaves of the forces; zero while nothing is known.
-
-        The arrays that are returned serve again in the next step: the caller may change them.
+    def expect(self, positions: Floats) -> bool:
+        """Find forces, and put the solution into ``change`` as far as it is known; collective.
 
         Args:
-            forces: The $f$.
-            product: Writes the product of $A$ with its first argument into its second.
+            positions: Those of the owned nodes, shape (nodes, 3).
+
+        Returns:
+            Whether anything is known.
         """
-        k, found, left = self._known, self._found, self._left
-        found[:], left[:] = 0.0, forces.ravel()
-        if k:
-            d, images = self._differences[:k], self._images[: k + 1]
-            for v, image in zip(d, images, strict=False):
-                product(v, image)
-            images[k] = left
-            weights = self._weights(d @ images.T)
-            np.dot(weights, d, out=found)
-            np.dot(weights, images[:k], out=images[k])
-            left -= images[k]
-        return found.reshape(forces.shape), left.reshape(forces.shape)
+        blocks, k, weights = self._blocks, self._known, np.zeros(DEPTH)
+        self.fields[: blocks.owned, :, DEPTH] = positions
+        blocks.share(self._fields)
+        sums = blocks.expect(self.fields)
+        if not k:
+            return False
+        weights[:k] = _weights(sums[:k, :k], -sums[:k, DEPTH])
+        blocks.kernels("blend", len(self.fields), weights, self.fields, blocks.change)
+        blocks.left.stateIncrease()  # PETSc has seen zeros there
+        return True
 
-    def _weights(self, sums: Floats) -> Floats:
-        """Weights of the differences, from their products with images and forces on this rank."""
-        self._comm.Allreduce(MPI.IN_PLACE, sums)
-        scale = np.sqrt(np.maximum(sums.diagonal(), 1e-300))
-        gram, right = sums[:, :-1] / np.outer(scale, scale), sums[:, -1] / scale
-        return np.asarray(np.linalg.lstsq(gram, right, rcond=1e-12)[0] / scale)
-
-    def keep(self, change: Floats, tau: float) -> None:
+    def keep(self, tau: float) -> None:
         """Take the solution of a step that was made."""
-        new, other = self._images[:2]
-        np.divide(change.ravel(), tau, out=new)
+        blocks = self._blocks
+        blocks.kernels("follow", blocks.owned, 1 / tau, blocks.change, self.fields)
         self._known = min(self._known + 1, DEPTH)
-        for k in range(self._known):
-            np.subtract(new, self._differences[k], out=other)
-            self._differences[k] = new
-            new, other = other, new
 
     def clear(self) -> None:
         """Know nothing."""
         self._known = 0
+
+
+def _weights(gram: Floats, right: Floats) -> Floats:
+    """Weights of the differences; a difference that is rounding has none."""
+    scale = np.sqrt(np.maximum(gram.diagonal(), 1e-300))
+    gram, right = gram / np.outer(scale, scale), right / scale
+    return np.asarray(np.linalg.lstsq(gram, right, rcond=1e-12)[0] / scale)

@@ -1,4 +1,4 @@
-// Loops over the cells and nodes of surfaces of flat cells, see flat.py and curvature_solver.py.
+// Loops over the cells and nodes of surfaces of flat cells, see flat.py.
 //
 // Arrays are contiguous, rows first. Kernels are compiled by kernels.py for the processor at hand.
 
@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef double pair __attribute__((vector_size(16)));
 typedef double quad __attribute__((vector_size(32)));
 
 // Area vector, area and stiffness of triangles: 7 numbers each. Returns how many area vectors have
@@ -136,58 +135,6 @@ void add(int64_t cells, int corners, const int32_t *places, int64_t width, const
       values[places[2]] += edges[0];
       values[places[3]] -= edges[0];
     }
-}
-
-// y = K x + c (w . x) w for three components, or K x + c x without w.
-void multiply(int64_t nodes, const int64_t *starts, const int32_t *columns, const double *values,
-              const double *c, const double *w, const double *x, double *y)
-{
-  for (int64_t i = 0; i < nodes; ++i)
-  {
-    pair s = {0, 0};
-    double t = 0;
-    for (int64_t k = starts[i]; k < starts[i + 1]; ++k)
-    {
-      const double *z = x + 3 * (int64_t)columns[k], a = values[k];
-      pair p;
-      memcpy(&p, z, sizeof p);
-      s += a * p;
-      t += a * z[2];
-    }
-    const double *z = x + 3 * i, *v = w ? w + 3 * i : z;
-    const double b = w ? c[i] * (v[0] * z[0] + v[1] * z[1] + v[2] * z[2]) : c[i];
-    y[3 * i] = s[0] + b * v[0];
-    y[3 * i + 1] = s[1] + b * v[1];
-    y[3 * i + 2] = t + b * v[2];
-  }
-}
-
-// The inverses g - h w w^T of the blocks k + c w w^T of nodes, or 1/(k + c) without w, where c is
-// the mass times a scale.
-void invert(int64_t nodes, const double *values, const int64_t *diagonal, double scale,
-            const double *mass, const double *w, double *c, double *g, double *h)
-{
-  for (int64_t i = 0; i < nodes; ++i)
-  {
-    const double k = values[diagonal[i]], *v = w + 3 * i;
-    c[i] = scale * mass[i];
-    g[i] = 1 / (w ? k : k + c[i]);
-    h[i] = w ? c[i] * g[i] / (k + c[i] * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2])) : 0;
-  }
-}
-
-// z = g r - h (w . r) w, or g r without w.
-void divide(int64_t nodes, const double *g, const double *h, const double *w, const double *r,
-            double *z)
-{
-  for (int64_t i = 0; i < nodes; ++i, r += 3, z += 3)
-  {
-    const double *v = w ? w + 3 * i : r;
-    const double b = w ? h[i] * (v[0] * r[0] + v[1] * r[1] + v[2] * r[2]) : 0;
-    z[0] = g[i] * r[0] - b * v[0];
-    z[1] = g[i] * r[1] - b * v[1];
-    z[2] = g[i] * r[2] - b * v[2];
-  }
 }
 
 // What is known of each part of a surface or curve. Sums of size, size times H^2, size times centre;

@@ -1,10 +1,11 @@
 """Loops in C are the sums of forms, and an inverse of what PETSc multiplies with."""
 
 from flows import kernels
-from flows.curvature_solver import NodeBlocks
 from flows.flat import NormalMatrix, Stiffness
 from flows.kernels import Kernels
 from flows.mesh import circle, torus
+from flows.node_blocks import NodeBlocks
+from flows.options import Options
 from flows.parts import Parts
 from flows.solution_span import SolutionSpan
 from flows.surface import LUMPED, Surface
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from dolfinx import fem
 from mpi4py import MPI
+from petsc4py import PETSc
 from tools import comm, total
 from ufl import SpatialCoordinate, dx
 
@@ -55,31 +57,65 @@ def test_the_matrix_of_a_step_is_that_of_petsc_and_its_blocks_are_inverted(surfa
     A.petsc.mult(a, b)
     assert np.abs(b.array.reshape(-1, 3) + costly * c[:, None] * x - y).max() < 1e-12
     mass = x if costly else np.einsum("ij,ij->i", w, x)[:, None] * w
-    assert np.abs(made.forces(x) + y - c[:, None] * mass).max() < 1e-12
+    SolutionSpan(made).expect(x)
+    assert np.abs(made.forces + y - c[:, None] * mass).max() < 1e-12
 
     k = stiffness.petsc.getDiagonal().array
     outer = np.eye(3)[None] if costly else w[:, :, None] * w[:, None, :]
     dense = k[:, None, None] * np.eye(3) + c[:, None, None] * outer
-    a.array[:] = y.ravel()
-    made.apply(None, a, b)
-    z = np.linalg.solve(dense, y[:, :, None])[:, :, 0]
-    assert np.abs(b.array.reshape(-1, 3) - z).max() < 1e-12 * max(1, np.abs(z).max(initial=0))
+    z = np.linalg.solve(dense, made.forces[:, :, None])[:, :, 0]
+    whole, rest = made._begin(guess=False)
+    assert np.abs(made._search.array[: 3 * n] - z.ravel()).max() < 1e-12 * np.abs(z).max()
+    assert whole == rest == pytest.approx(made.total([np.vdot(made.forces, z)])[0], rel=1e-12)
 
 
-def test_solutions_in_the_span_of_the_last_ones_are_found_and_leave_nothing(surface):
+def iterations(made, **tolerances):
+    """Conjugate gradients as PETSc calls them."""
+    size, solver = made.forces.size, PETSc.KSP().create(comm)
+    solver.setOperators(PETSc.Mat().createPython(((size, None),) * 2, made, comm=comm))
+    with Options("kernels_", {"ksp_converged_use_initial_residual_norm": True})():
+        solver.setOptionsPrefix("kernels_")
+        solver.setFromOptions()
+    solver.setType("python")
+    solver.setPythonContext(made)
+    solver.pc.setType("none")
+    solver.setTolerances(**tolerances)
+    return solver
+
+
+@pytest.mark.parametrize("costly", [False, True])
+def test_conjugate_gradients_leave_no_forces_and_drop_a_bad_guess(surface, costly):
+    made, x, left = blocks(surface, costly=costly), field(surface), np.zeros((surface.owned, 3))
+    solver = iterations(made, rtol=1e-10, max_it=200)
+    SolutionSpan(made).expect(x)
+    for guess in (False, True):
+        solver.setInitialGuessNonzero(guess)
+        solver.solve(made.right, made.left)
+        assert solver.getConvergedReason() > 0
+        assert 5 < solver.getIterationNumber() < 100
+        made.product(made.change[: made.owned], left)
+        assert np.abs(left - made.forces).max() < 1e-8 * np.abs(left).max()
+        made.change[:] *= -1  # worse than nothing
+        made.left.stateIncrease()
+    solver.setTolerances(max_it=3)
+    solver.solve(made.right, made.left)
+    assert solver.getConvergedReason() == PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT
+
+
+def test_a_solution_in_the_span_of_the_last_ones_is_found(surface):
     made, x = blocks(surface, costly=False), field(surface)
-    span = SolutionSpan(x.size, comm)
-    for k, tau in enumerate((0.1, 0.2, 0.1)):
-        span.keep((x + k * x**2 + k**2 * x**3) * tau, tau)
-    wanted, forces = 3 * x - 2 * x**2 + x**3, np.zeros_like(x)
-    made.product(wanted, forces)
-    found, left = span.expect(forces, made.product)
-    assert comm.allreduce(float(np.abs(found - wanted).max(initial=0)), MPI.MAX) < 1e-8
-    assert comm.allreduce(float(np.abs(left).max(initial=0)), MPI.MAX) < 1e-8
+    n, span = made.owned, SolutionSpan(made)
+    assert not span.expect(x)
+    iterations(made, rtol=1e-12).solve(made.right, made.left)
+    wanted = made.change[:n].copy()
+    for tau, change in ((0.1, x), (0.2, wanted), (0.1, wanted + x**2)):
+        made.change[:n] = change
+        span.keep(tau)
+    assert span.expect(x)
+    found = made.change[:n]
+    assert comm.allreduce(float(np.abs(found - wanted).max()), MPI.MAX) < 1e-8
     span.clear()
-    found, left = span.expect(forces, made.product)
-    assert not found.any()
-    assert np.array_equal(left, forces)
+    assert not span.expect(x)
 
 
 @pytest.mark.parametrize("shape", [torus, circle])

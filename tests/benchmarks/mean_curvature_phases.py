@@ -38,22 +38,21 @@ def least(action: Callable[[], Any], repetitions: int = 30) -> float:
 def phases(flow: Any) -> dict[str, float]:
     """Milliseconds of what a step is made of."""
     solver, cells, surface = flow.solver, flow.surface.cells, flow.surface
-    x, y = np.random.default_rng(0).random((2, *solver.blocks.shape))
+    blocks, x = solver.blocks, flow.state.x.array.reshape(-1, 3)
+    y, n = np.zeros_like(x), solver.blocks.owned
 
     def measure() -> None:
         cells._seen[0, 0] = np.nan
         cells.measure()
 
-    a, b = solver._matrix.createVecs()
     return {
         "geometry of cells": least(measure),
         "masses, normals": least(surface.refresh),
         "stiffness": least(solver._stiffness.assemble),
-        "diagonal blocks": least(lambda: solver.blocks.refresh(1 / TAU)),
-        "forces": least(lambda: solver.blocks.forces(x)),
-        "first guess": least(lambda: solver._past.expect(x, solver.blocks.product)),
-        "product": least(lambda: solver.blocks.product(x, y)),
-        "preconditioner": least(lambda: solver.blocks.apply(None, a, b)),
+        "diagonal blocks": least(lambda: blocks.refresh(1 / TAU)),
+        "forces, first guess": least(lambda: solver._past.expect(x[:n])),
+        "first residual": least(lambda: blocks._begin(guess=True)),
+        "product": least(lambda: blocks.product(x[:n], y[:n])),
         "curvature, price": least(lambda: flow._distance(TAU)),
     }
 
@@ -61,7 +60,7 @@ def phases(flow: Any) -> dict[str, float]:
 def bound(flow: Any, iterations: float) -> float:
     """Milliseconds of the memory traffic of a step."""
     solver, cells = flow.solver, flow.surface.cells
-    n, entries, count = solver.blocks.shape[0], solver._stiffness.columns.size, cells.count
+    n, entries, count = solver.blocks.owned, solver._stiffness.columns.size, cells.count
     vector, matrix = 24 * n, 12 * entries + 8 * n
     product = matrix + 3 * vector + 8 * n
     iteration = product + 12 * vector + 16 * n
