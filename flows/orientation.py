@@ -7,16 +7,23 @@ $$ \nu_h = \frac{J_0 \times J_1}{|J_0 \times J_1|} \;\text{(surfaces)}, \qquad
 
 so a mesh whose cells disagree gives no error, only a wrong flow. Here the cells are made to agree
 and to look outward.
+
+Two cells agree if they run through their common facet in opposite senses. Pairs of cells are joined
+one by one, with the sign between them; a surface has only one side if some pair contradicts others.
+The enclosed volume $\frac13 \int x \cdot \nu > 0$ tells the outward orientation of a component.
 """
 
+from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from flows.kernels import Kernels
 from flows.ranks import on_root
 
 import numpy as np
 import numpy.typing as npt
-from dolfinx import fem
+from dolfinx.la import vector
 from dolfinx.mesh import Mesh, exterior_facet_indices
 from mpi4py import MPI
 
@@ -68,14 +75,13 @@ def orientation(mesh: Mesh[Any], *, open: bool = False) -> npt.NDArray[np.float6
             f"dimension {tdim} in {gdim}D; read the boundary of a body with dim={gdim - 1}"
         )
     around = geometry.dofmaps[0][: mesh.topology.index_map(tdim).size_local, _corners(mesh)]
-    numbers = geometry.index_map().local_to_global(around.ravel()).reshape(around.shape)
-    sides = _Sides(numbers, _shared(geometry.index_map())[around])
-    parts = comm.gather((sides.outer(), sides.parts))
+    sides = _Sides(around, _shared(geometry.index_map()))
+    parts = comm.gather((sides.outer(geometry.index_map().local_to_global), sides.parts))
     joined = on_root(comm, lambda: _joined(parts, sides.name, closed=not open))
     turn, component, rim = comm.scatter(joined)
 
-    signs = fem.Function(fem.functionspace(mesh, ("DG", 0)))
-    owned = signs.x.array[: len(around)]
+    signs = vector(mesh.topology.index_map(tdim))
+    owned = signs.array[: len(around)]
     owned[:] = sides.sign * turn[sides.part]
     weights = np.zeros((2, comm.allreduce(int(component.max(initial=-1)), MPI.MAX) + 1))
     points = geometry.x[:, :gdim] - comm.allreduce(
@@ -86,8 +92,8 @@ def orientation(mesh: Mesh[Any], *, open: bool = False) -> npt.NDArray[np.float6
         row[:] = np.bincount(of_cell, owned * weight, minlength=weights.shape[1])
     comm.Allreduce(MPI.IN_PLACE, weights)
     owned *= _outward(weights, rim)[of_cell]
-    signs.x.scatter_forward()
-    return np.asarray(signs.x.array)
+    signs.scatter_forward()
+    return np.asarray(signs.array)
 
 
 def outward(
@@ -97,11 +103,6 @@ def outward(
     closed: bool = True,
 ) -> npt.NDArray[np.float64]:
     r"""Signs of cells given as arrays on one process; the mathematics of :func:`orientation`.
-
-    Two cells agree if they run through their common facet in opposite senses. The double cover of
-    a surface has two copies of each cell, of either sense, and joins the copies that agree. Above
-    a component that can be oriented it falls apart into two sheets, which are the two
-    orientations; the enclosed volume $\frac13 \int x \cdot \nu > 0$ tells the outward one.
 
     Args:
         cells: Vertices of each cell in the order of DOLFINx, shape (cells, 2 or 3 or 4).
@@ -115,8 +116,9 @@ def outward(
         ValueError: If the cells are open, branch, or have only one side.
     """
     around = cells[:, _AROUND[cells.shape[1]]]
-    sides = _Sides(around, np.zeros(around.shape, dtype=bool))
-    ((turn, component, rim),) = _joined([(sides.outer(), sides.parts)], sides.name, closed=closed)
+    sides = _Sides(around, np.zeros(len(points), dtype=bool))
+    outer = sides.outer(lambda nodes: nodes)
+    ((turn, component, rim),) = _joined([(outer, sides.parts)], sides.name, closed=closed)
     sign = sides.sign * turn[sides.part]
     of_cell = component[sides.part]
     height = _cones(points[around] - points.mean(axis=0))
@@ -129,7 +131,7 @@ class _Sides:
 
     Args:
         around: Vertices of each cell, in the order of a walk around it.
-        shared: Which of them other processes have, too.
+        shared: Which vertices other processes have, too.
 
     Attributes:
         sign: Signs that make the cells of each part agree.
@@ -138,26 +140,42 @@ class _Sides:
     """
 
     def __init__(self, around: npt.NDArray[Any], shared: npt.NDArray[np.bool_]) -> None:
-        self.name = "curve" if around.shape[1] == 2 else "surface"
-        self._cell, self._key, self._sense, rim = _facets(around, shared)
-        keys, facet, self._count = np.unique(self._key, return_inverse=True, return_counts=True)
-        self._count = self._count[facet]
-        order = np.argsort(facet, kind="stable")
-        first, second = order[self._count[order] == 2].reshape(-1, 2).T
-        same = self._sense[first] == self._sense[second]
-        self.sign, self.part, twisted = _double_cover(
-            self._cell[first], self._cell[second], ~same, len(around)
-        )
+        cells, corners = around.shape
+        self.name = "curve" if corners == 2 else "surface"
+        self._around = around = np.ascontiguousarray(around, dtype=np.int32)
+        self._end = around if corners == 2 else np.roll(around, -1, axis=1)
+        first, next = np.empty((2, around.size), dtype=np.int32)
+        count = np.zeros(around.size, dtype=np.int32)
+        heads = np.full(around.max(initial=-1) + 1, -1, dtype=np.int32)
+        found = heads, next, first, count
+        self._facets = int(_kernels()("facets", cells, corners, around, *found))
+        count = count[first]
+        second = np.flatnonzero((count == 2) & (first != np.arange(first.size)))
+        first = first[second]
+        # Opposite senses agree: one begins where the other ends.
+        start, back = around.ravel(), np.arange(around.size) % 2
+        agree = start[second] != start[first] if corners > 2 else back[second] != back[first]
+        pairs = second // corners, first // corners
+        self.sign, self.part, twisted = _joined_in_pairs(*pairs, agree, cells)
         self.parts = -1 if twisted else int(self.part.max(initial=-1)) + 1
-        self._facets = keys.size
-        self._outer = (self._count == 1) | (self._count > 2) | rim
+        outer = count != 2
+        if shared.any():
+            outer |= (shared[around] & shared[self._end]).ravel()
+        self._outer = np.flatnonzero(outer)
 
-    def outer(self) -> tuple[Any, ...]:
-        """What other processes must know: facets that they may have, and how many there are."""
-        at = np.flatnonzero(self._outer)
-        cell = self._cell[at]
-        sense = self._sense[at] == (self.sign[cell] > 0)
-        return self._key[at], sense, self.part[cell], self._facets
+    def outer(self, number: Callable[[Any], Any]) -> tuple[Any, ...]:
+        """What other processes must know: facets that they may have, and how many there are.
+
+        Args:
+            number: Gives vertices the numbers that all processes know.
+        """
+        at, corners = self._outer, self._around.shape[1]
+        start, end = (number(nodes.ravel()[at]) for nodes in (self._around, self._end))
+        sense = start < end if corners > 2 else at % 2 == 1
+        # Global numbers stay below 2^31: a pair of them is one number of 64 bits.
+        key = np.minimum(start, end).astype(np.int64) << 32 | np.maximum(start, end)
+        cell = at // corners
+        return key, sense == (self.sign[cell] > 0), self.part[cell], self._facets
 
 
 def _joined(parts: Any, name: str, *, closed: bool) -> list[tuple[Any, ...]]:
@@ -183,7 +201,7 @@ def _joined(parts: Any, name: str, *, closed: bool) -> list[tuple[Any, ...]]:
     order = np.argsort(facet, kind="stable")
     first, second = order[count[facet[order]] == 2].reshape(-1, 2).T
     agree = senses[first] != senses[second]
-    sign, component, twisted = _double_cover(part[first], part[second], agree, start[-1])
+    sign, component, twisted = _joined_in_pairs(part[first], part[second], agree, start[-1])
     if twisted or min(numbers) < 0:
         raise ValueError(f"the {name} has only one side, so it has no outward normal")
     rim = np.zeros(component.max(initial=-1) + 1, dtype=bool)
@@ -191,22 +209,20 @@ def _joined(parts: Any, name: str, *, closed: bool) -> list[tuple[Any, ...]]:
     return [(sign[a:b], component[a:b], rim) for a, b in pairwise(start)]
 
 
-def _double_cover(
+def _joined_in_pairs(
     a: npt.NDArray[Any], b: npt.NDArray[Any], agree: npt.NDArray[np.bool_], n: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], bool]:
     """Signs and component of n things joined in pairs, and whether one of them is twisted."""
-    from scipy.sparse import coo_array  # slow to import: only where there is a surface
-    from scipy.sparse.csgraph import connected_components
+    parent, sign = np.arange(n, dtype=np.int32), np.ones(n)
+    component = np.zeros(n, dtype=np.int64)
+    pairs = (np.ascontiguousarray(row, dtype=np.int32) for row in (a, b, agree))
+    twisted = _kernels()("join", len(a), *pairs, n, parent, sign, component)
+    return sign, component, bool(twisted)
 
-    if n == 0:
-        return np.ones(0), np.zeros(0, dtype=np.int64), False
-    rows, columns = np.r_[a, a + n], np.r_[b + n * ~agree, b + n * agree]
-    ones = np.ones(rows.size, dtype=np.int8)
-    cover = coo_array((ones, (rows, columns)), shape=(2 * n, 2 * n))
-    kept, turned = connected_components(cover, directed=False)[1].reshape(2, n)
-    sign = np.where(kept < turned, 1.0, -1.0)
-    component = np.unique(np.minimum(kept, turned), return_inverse=True)[1]
-    return sign, component.astype(np.int64), bool(np.any(kept == turned))
+
+@cache
+def _kernels() -> Kernels:
+    return Kernels(MPI.COMM_SELF, "orientation.c")
 
 
 def _outward(weights: npt.NDArray[np.float64], rim: npt.NDArray[np.bool_]) -> Any:
@@ -229,20 +245,6 @@ def _corners(mesh: Mesh[Any]) -> list[int]:
     return {"interval": _AROUND[2], "triangle": _AROUND[3], "quadrilateral": _AROUND[4]}[
         mesh.topology.cell_type.name
     ]
-
-
-def _facets(
-    around: npt.NDArray[Any], shared: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[Any], ...]:
-    """Cell, key, sense of each side of each cell, and whether other processes may have it."""
-    cell = np.repeat(np.arange(len(around)), around.shape[1])
-    start = around.ravel().astype(np.int64)
-    if around.shape[1] == 2:
-        return cell, start, np.tile([False, True], len(around)), shared.ravel()
-    end = np.roll(around, -1, axis=1).ravel().astype(np.int64)
-    # Global numbers stay below 2^31: a pair of them is one number of 64 bits.
-    key = np.minimum(start, end) << 32 | np.maximum(start, end)
-    return cell, key, start < end, (shared & np.roll(shared, -1, axis=1)).ravel()
 
 
 def _cones(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

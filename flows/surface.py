@@ -80,10 +80,10 @@ class Surface:
         _check_mesh(mesh)
         self.mesh = mesh
         self.degree = int(mesh.geometry.cmaps[0].degree)
-        self.closed = closed(mesh)
         dim = mesh.geometry.dim
         self.sign = fem.Function(fem.functionspace(mesh, ("DG", 0)), name="orientation")
         self.sign.x.array[:] = orientation(mesh, open=open)
+        self.closed = not open or closed(mesh)
         V = fem.functionspace(mesh, ("Lagrange", self.degree, (dim,)))
         Q = fem.functionspace(mesh, ("Lagrange", self.degree))
         self.position = fem.Function(V, name="position")
