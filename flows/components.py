@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from flows.formats import Arrays, Block, distribute
+from flows.pairs import joined
 
 import numpy as np
 import numpy.typing as npt
@@ -75,12 +76,8 @@ def without(mesh: Mesh[Any], drop: Collection[int] | Booleans) -> Mesh[Any]:
 
 def connected(groups: npt.NDArray[np.integer[Any]], count: int) -> Integers:
     """The component of each of `count` nodes, if those in each row of `groups` hang together."""
-    from scipy.sparse import coo_array  # slow to import: only where there is a surface
-    from scipy.sparse.csgraph import connected_components
-
-    a, b = np.repeat(groups[:, 0], groups.shape[1]), groups.ravel()
-    graph = coo_array((np.ones(a.size, dtype=np.int8), (a, b)), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    a, b = np.repeat(groups[:, 0], groups.shape[1] - 1), groups[:, 1:].ravel()
+    return joined(a, b, np.ones(a.size, dtype=bool), count)[1]
 
 
 def gathered(mesh: Mesh[Any], kept: Booleans | None = None) -> Arrays | None:

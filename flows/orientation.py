@@ -14,11 +14,10 @@ The enclosed volume $\frac13 \int x \cdot \nu > 0$ tells the outward orientation
 """
 
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from flows.kernels import Kernels
+from flows.pairs import facets, joined
 from flows.ranks import on_root
 
 import numpy as np
@@ -142,21 +141,16 @@ class _Sides:
     def __init__(self, around: npt.NDArray[Any], shared: npt.NDArray[np.bool_]) -> None:
         cells, corners = around.shape
         self.name = "curve" if corners == 2 else "surface"
-        self._around = around = np.ascontiguousarray(around, dtype=np.int32)
+        self._around = around
         self._end = around if corners == 2 else np.roll(around, -1, axis=1)
-        first, next = np.empty((2, around.size), dtype=np.int32)
-        count = np.zeros(around.size, dtype=np.int32)
-        heads = np.full(around.max(initial=-1) + 1, -1, dtype=np.int32)
-        found = heads, next, first, count
-        self._facets = int(_kernels()("facets", cells, corners, around, *found))
-        count = count[first]
+        first, count, self._facets = facets(around)
         second = np.flatnonzero((count == 2) & (first != np.arange(first.size)))
         first = first[second]
         # Opposite senses agree: one begins where the other ends.
         start, back = around.ravel(), np.arange(around.size) % 2
         agree = start[second] != start[first] if corners > 2 else back[second] != back[first]
         pairs = second // corners, first // corners
-        self.sign, self.part, twisted = _joined_in_pairs(*pairs, agree, cells)
+        self.sign, self.part, twisted = joined(*pairs, agree, cells)
         self.parts = -1 if twisted else int(self.part.max(initial=-1)) + 1
         outer = count != 2
         if shared.any():
@@ -180,7 +174,7 @@ class _Sides:
 
 def _joined(parts: Any, name: str, *, closed: bool) -> list[tuple[Any, ...]]:
     """For each process: signs of its parts, the component of each, components with a boundary."""
-    facets = "points" if name == "curve" else "edges"
+    sides = "points" if name == "curve" else "edges"
     outers, numbers = zip(*parts, strict=True)
     start = np.append(0, np.cumsum(np.abs(numbers)))
     keys, senses, places = (np.concatenate([o[k] for o in outers]) for k in range(3))
@@ -188,41 +182,25 @@ def _joined(parts: Any, name: str, *, closed: bool) -> list[tuple[Any, ...]]:
     distinct, facet, count = np.unique(keys, return_inverse=True, return_counts=True)
     if np.any(count > 2):
         raise ValueError(
-            f"the {name} branches: {np.sum(count > 2)} {facets} have more than two cells; "
+            f"the {name} branches: {np.sum(count > 2)} {sides} have more than two cells; "
             "keep one closed sheet"
         )
     lonely = int(np.sum(count == 1))
     if closed and lonely:
         every = sum(o[3] for o in outers) - sum(len(set(o[0])) for o in outers) + distinct.size
         raise ValueError(
-            f"the {name} is open: {lonely} of {every} {facets} have only one "
+            f"the {name} is open: {lonely} of {every} {sides} have only one "
             "cell; close it, or merge duplicate points"
         )
     order = np.argsort(facet, kind="stable")
     first, second = order[count[facet[order]] == 2].reshape(-1, 2).T
     agree = senses[first] != senses[second]
-    sign, component, twisted = _joined_in_pairs(part[first], part[second], agree, start[-1])
+    sign, component, twisted = joined(part[first], part[second], agree, start[-1])
     if twisted or min(numbers) < 0:
         raise ValueError(f"the {name} has only one side, so it has no outward normal")
     rim = np.zeros(component.max(initial=-1) + 1, dtype=bool)
     rim[component[part[count[facet] == 1]]] = True
     return [(sign[a:b], component[a:b], rim) for a, b in pairwise(start)]
-
-
-def _joined_in_pairs(
-    a: npt.NDArray[Any], b: npt.NDArray[Any], agree: npt.NDArray[np.bool_], n: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], bool]:
-    """Signs and component of n things joined in pairs, and whether one of them is twisted."""
-    parent, sign = np.arange(n, dtype=np.int32), np.ones(n)
-    component = np.zeros(n, dtype=np.int64)
-    pairs = (np.ascontiguousarray(row, dtype=np.int32) for row in (a, b, agree))
-    twisted = _kernels()("join", len(a), *pairs, n, parent, sign, component)
-    return sign, component, bool(twisted)
-
-
-@cache
-def _kernels() -> Kernels:
-    return Kernels(MPI.COMM_SELF, "orientation.c")
 
 
 def _outward(weights: npt.NDArray[np.float64], rim: npt.NDArray[np.bool_]) -> Any:

@@ -1,4 +1,4 @@
-// Facets of cells, and what they join, see orientation.py.
+// Facets of cells, and what pairs join, see pairs.py.
 
 #include <stdint.h>
 
