@@ -150,7 +150,8 @@ class SurfaceFlow(Watched, GradientFlow):
 
     @override
     def _value(self) -> float:
-        return self.surface.area
+        """The area that was measured last: in a step that of the present surface."""
+        return float(self.mesh.comm.allreduce(self._cells.size))
 
     @override
     def _make_solver(self, coordinates: Any, densities: bool, options: Any) -> Solver:
@@ -169,7 +170,7 @@ class SurfaceFlow(Watched, GradientFlow):
             self._area = self.surface.area
             self._redistribute(self._slip, tau)
             self.settle()
-        before = self.surface.area
+        before = self._value()
         self._check_energy(before)
         stencil = self._step.prepare(tau, 0.0)
         self._search.begin()
@@ -186,7 +187,7 @@ class SurfaceFlow(Watched, GradientFlow):
         movement = self._distance(tau)
         self._complete()
         self._commit()
-        after = self.surface.area
+        after = self._value()
         defect, allowed = after - before + movement, ROUNDING * (before + after)
         self._judge(defect, allowed, before, after)
         return StepReport(t, tau, after, movement, defect, iterations)

@@ -23,8 +23,8 @@ from ufl import dx, grad, inner
 
 __all__ = ["FlatCells", "NormalMatrix", "Stiffness"]
 
-KINDS = {1: ("intervals", 5), 2: ("triangles", 7)}
-"""Loops that measure cells, and how many numbers they find for each."""
+KINDS = {1: ("intervals", 1), 2: ("triangles", 3)}
+"""Loops that measure cells, and how many edges there are."""
 
 type Floats = npt.NDArray[np.float64]
 
@@ -34,61 +34,61 @@ class FlatCells:
 
     Args:
         space: The scalar Lagrange space of degree 1.
+        signs: Turn the normals of the local cells outward.
 
     Attributes:
         count: Number of these cells.
         nodes: Nodes of the cells, as the space numbers them.
-        sizes: Areas, or lengths.
-        size: Their sum.
+        rows: Area vectors, as the nodes of each cell go round it, and areas, or lengths; shape
+            (cells, 4).
+        size: The sum of the areas.
         turned: How many cells the last look at the mesh found turned over since the one before.
-        normals: Area vectors, as the nodes of each cell go round it; shape (cells, dim).
-        stiffness: Entries of the stiffness between the ends of each edge, shape (cells, edges);
-            the edge of a triangle that is opposite to a node has its number.
+        edges: Entries of the stiffness between the ends of each edge, shape (cells, edges); the
+            edge of a triangle that is opposite to a node has its number.
         kernels: Loops over the cells.
     """
 
-    def __init__(self, space: fem.FunctionSpace) -> None:
-        self.space, self._mesh = space, space.mesh
-        self.tdim, dim = self._mesh.topology.dim, self._mesh.geometry.dim
+    def __init__(self, space: fem.FunctionSpace, signs: Floats) -> None:
+        self.space, self._mesh, self._signs = space, space.mesh, signs
+        self.tdim = self._mesh.topology.dim
         self.count = self._mesh.topology.index_map(self.tdim).size_local
         self.nodes = np.ascontiguousarray(space.dofmap.list[: self.count])
         self._corners = np.ascontiguousarray(self._mesh.geometry.dofmaps[0][: self.count])
         self.kernels = Kernels(self._mesh.comm, "surface.c")
-        self._loop, width = KINDS[self.tdim]
-        self.rows = np.zeros((self.count, width))
-        self.normals, self.sizes = self.rows[:, :dim], self.rows[:, 3]
-        self.stiffness = self.rows[:, 4:]
+        self._loop, edges = KINDS[self.tdim]
+        self.rows, self.edges = np.zeros((self.count, 4)), np.zeros((self.count, edges))
         self._seen = np.full_like(self._mesh.geometry.x, np.nan)
         self._sums = vector(space.dofmap.index_map, 4)
+        self._shares = self._sums.array.reshape(-1, 4)
+        if self._mesh.comm.size > 1:  # sums of all ranks are apart from those of this one
+            self._shares = self._shares.copy()
         self.size, self.turned = 0.0, 0
 
     def measure(self) -> FlatCells:
         """Measure the cells of the present mesh, unless that is done."""
         x, self.turned = self._mesh.geometry.x, 0
-        if not np.array_equal(x, self._seen):
-            self.turned = self.kernels(self._loop, self.count, self._corners, x, self.rows)
+        if not self.kernels("same", x.size, x, self._seen):
+            self._shares[:] = 0.0
+            given = self._corners, x, self.nodes, self._signs
+            self.turned = self.kernels(
+                self._loop, self.count, *given, self.rows, self.edges, self._shares
+            )
             self._seen[:] = x
-            self.size = float(self.sizes.sum())
+            self.size = float(self.rows[:, 3].sum())
         return self
 
-    def at_nodes(self, signs: Floats) -> Floats:
+    def at_nodes(self) -> Floats:
         r"""Integrals $\int \pm\nu \varphi_i$ and $\int \varphi_i$ by the vertex rule; collective.
-
-        Args:
-            signs: Turn the normals of the local cells outward.
 
         Returns:
             One row for each local node: the normal in space, then the mass.
         """
-        sums, (_, corners) = self._sums, self.nodes.shape
-        sums.array[:] = 0.0
-        self.kernels(
-            "share", self.count, corners, self.nodes, signs, len(self.rows.T), self.rows, sums.array
-        )
-        if self._mesh.comm.size > 1:  # also where there is nothing to send this would take time
-            sums.scatter_reverse(InsertMode.add)
-            sums.scatter_forward()
-        return np.asarray(sums.array.reshape(-1, 4))
+        if self._mesh.comm.size == 1:  # there is nothing to send, but trying would take time
+            return self._shares
+        self._sums.array[:] = self._shares.ravel()
+        self._sums.scatter_reverse(InsertMode.add)
+        self._sums.scatter_forward()
+        return np.asarray(self._sums.array.reshape(-1, 4))
 
 
 class Stiffness:
@@ -121,8 +121,7 @@ class Stiffness:
         """Take the cells as they were last measured; collective."""
         cells, (count, corners) = self._cells, self._cells.nodes.shape
         self.values[:] = 0.0
-        edges = cells.rows.ravel()[4:]
-        cells.kernels("add", count, corners, self._places, len(cells.rows.T), edges, self.values)
+        cells.kernels("add", count, corners, self._places, cells.edges, self.values)
         if cells.space.mesh.comm.size > 1:
             self.rows.scatter_reverse()
         if "petsc" in vars(self):

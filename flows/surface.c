@@ -8,12 +8,32 @@
 
 typedef double quad __attribute__((vector_size(32)));
 
-// Area vector, area and stiffness of triangles: 7 numbers each. Returns how many area vectors have
-// turned by a right angle or more.
-int64_t triangles(int64_t cells, const int32_t *corners, const double *x, double *rows)
+// What two loops below find for a cell: its row, area vector and area; and the shares of its nodes in
+// them, the vector times a sign, in 4 sums for each node. Returns whether the vector has turned by a
+// right angle or more.
+static inline int64_t take(int corners, const int32_t *nodes, double sign, quad found, double *row,
+                           double *sums)
+{
+  const double part = 1.0 / corners, turn = part * sign;
+  const quad parts = {turn, turn, turn, part}, shares = parts * found;
+  quad old, sum;
+  memcpy(&old, row, sizeof old);
+  memcpy(row, &found, sizeof found);
+  for (int i = 0; i < corners; ++i)
+  {
+    memcpy(&sum, sums + 4 * (int64_t)nodes[i], sizeof sum);
+    sum += shares;
+    memcpy(sums + 4 * (int64_t)nodes[i], &sum, sizeof sum);
+  }
+  return old[0] * found[0] + old[1] * found[1] + old[2] * found[2] <= 0;
+}
+
+// Rows of triangles, their shares and 3 numbers of stiffness each. Returns how many have turned over.
+int64_t triangles(int64_t cells, const int32_t *corners, const double *x, const int32_t *nodes,
+                  const double *signs, double *rows, double *edges, double *sums)
 {
   int64_t turned = 0;
-  for (int64_t t = 0; t < cells; ++t, corners += 3, rows += 7)
+  for (int64_t t = 0; t < cells; ++t, corners += 3)
   {
     const double *a = x + 3 * corners[0], *b = x + 3 * corners[1], *c = x + 3 * corners[2];
     double p[3], q[3], r[3];
@@ -25,56 +45,46 @@ int64_t triangles(int64_t cells, const int32_t *corners, const double *x, double
     }
     const double n[3] = {(p[1] * q[2] - p[2] * q[1]) / 2, (p[2] * q[0] - p[0] * q[2]) / 2,
                          (p[0] * q[1] - p[1] * q[0]) / 2};
-    turned += rows[0] * n[0] + rows[1] * n[1] + rows[2] * n[2] <= 0;
     const double size = sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]), scale = 0.25 / size;
-    rows[0] = n[0];
-    rows[1] = n[1];
-    rows[2] = n[2];
-    rows[3] = size;
-    rows[4] = scale * (q[0] * r[0] + q[1] * r[1] + q[2] * r[2]);
-    rows[5] = scale * (r[0] * p[0] + r[1] * p[1] + r[2] * p[2]);
-    rows[6] = scale * (p[0] * q[0] + p[1] * q[1] + p[2] * q[2]);
+    const quad found = {n[0], n[1], n[2], size};
+    turned += take(3, nodes + 3 * t, signs[t], found, rows + 4 * t, sums);
+    edges[3 * t] = scale * (q[0] * r[0] + q[1] * r[1] + q[2] * r[2]);
+    edges[3 * t + 1] = scale * (r[0] * p[0] + r[1] * p[1] + r[2] * p[2]);
+    edges[3 * t + 2] = scale * (p[0] * q[0] + p[1] * q[1] + p[2] * q[2]);
   }
   return turned;
 }
 
-// The same of intervals in the plane, whose nodes and normals have three coordinates, too: 5 numbers.
-int64_t intervals(int64_t cells, const int32_t *corners, const double *x, double *rows)
+// The same of intervals in the plane, whose nodes and normals have three coordinates, too, with 1
+// number of stiffness each.
+int64_t intervals(int64_t cells, const int32_t *corners, const double *x, const int32_t *nodes,
+                  const double *signs, double *rows, double *edges, double *sums)
 {
   int64_t turned = 0;
-  for (int64_t t = 0; t < cells; ++t, corners += 2, rows += 5)
+  for (int64_t t = 0; t < cells; ++t, corners += 2)
   {
     const double *a = x + 3 * corners[0], *b = x + 3 * corners[1];
     const double n[2] = {a[1] - b[1], b[0] - a[0]};
-    turned += rows[0] * n[0] + rows[1] * n[1] <= 0;
     const double size = sqrt(n[0] * n[0] + n[1] * n[1]);
-    rows[0] = n[0];
-    rows[1] = n[1];
-    rows[2] = 0;
-    rows[3] = size;
-    rows[4] = -1 / size;
+    const quad found = {n[0], n[1], 0, size};
+    turned += take(2, nodes + 2 * t, signs[t], found, rows + 4 * t, sums);
+    edges[t] = -1 / size;
   }
   return turned;
 }
 
-// Shares of the nodes in area vectors, times signs, and in areas: 4 sums for each node.
-void share(int64_t cells, int corners, const int32_t *nodes, const double *signs, int64_t width,
-           const double *rows, double *sums)
+// Whether numbers are the same, bit for bit.
+int64_t same(int64_t count, const double *a, const double *b)
 {
-  const double part = 1.0 / corners;
-  for (int64_t t = 0; t < cells; ++t, rows += width)
-  {
-    const double turn = part * signs[t];
-    quad row, sum, parts = {turn, turn, turn, part};
-    memcpy(&row, rows, sizeof row);
-    parts *= row;
-    for (int i = 0; i < corners; ++i, ++nodes)
-    {
-      memcpy(&sum, sums + 4 * (int64_t)*nodes, sizeof sum);
-      sum += parts;
-      memcpy(sums + 4 * (int64_t)*nodes, &sum, sizeof sum);
-    }
-  }
+  return !memcmp(a, b, sizeof *a * count);
+}
+
+// Nodes of dim coordinates in another order, with three.
+void carry(int64_t nodes, int dim, const int32_t *order, const double *from, double *x)
+{
+  for (int64_t i = 0; i < nodes; ++i, x += 3)
+    for (int k = 0; k < dim; ++k)
+      x[k] = from[dim * (int64_t)order[i] + k];
 }
 
 // Masses and normals, weighted by areas, of nodes from their sums.
@@ -117,23 +127,22 @@ void find(int64_t cells, int corners, const int32_t *nodes, const int64_t *start
 }
 
 // Add the stiffness of cells, given between the ends of edges, to entries of a matrix.
-void add(int64_t cells, int corners, const int32_t *places, int64_t width, const double *edges,
-         double *values)
+void add(int64_t cells, int corners, const int32_t *places, const double *edges, double *values)
 {
-  for (int64_t t = 0; t < cells; ++t, edges += width, places += corners * corners)
+  for (int64_t t = 0; t < cells; ++t, places += corners * corners)
     if (corners == 3)
     {
-      const double k0 = edges[0], k1 = edges[1], k2 = edges[2];
+      const double k0 = edges[3 * t], k1 = edges[3 * t + 1], k2 = edges[3 * t + 2];
       const double k[9] = {-k1 - k2, k2, k1, k2, -k0 - k2, k0, k1, k0, -k0 - k1};
       for (int i = 0; i < 9; ++i)
         values[places[i]] += k[i];
     }
     else
     {
-      values[places[0]] -= edges[0];
-      values[places[1]] += edges[0];
-      values[places[2]] += edges[0];
-      values[places[3]] -= edges[0];
+      values[places[0]] -= edges[t];
+      values[places[1]] += edges[t];
+      values[places[2]] += edges[t];
+      values[places[3]] -= edges[t];
     }
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 from flows.energy import area
 from flows.flat import FlatCells
 from flows.forms import VERTEX, assembled, compiled, integrate
+from flows.kernels import Kernels
 from flows.matrix import Matrix
 from flows.orientation import closed, orientation
 
@@ -97,7 +98,8 @@ class Surface:
         self._normal_load = None if lumps else compiled(inner(self.nu, e) * dx(metadata=rule))
         self._tension = compiled(inner(grad(self.position), grad(e)) * dx(metadata=rule))
         self.mass = fem.Function(Q, name="mass")
-        self.cells = FlatCells(Q) if lumps else None
+        self._kernels = Kernels(mesh.comm, "surface.c")
+        self.cells = FlatCells(Q, self.sign.x.array) if lumps else None
         self.projection = None if lumps else Projection(Q)
         self._area = None if lumps else compiled(area(mesh, metadata=rule))
         self.mirrored: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
@@ -137,17 +139,18 @@ class Surface:
 
     def move(self) -> None:
         """Put the mesh where ``position`` says."""
-        if np.array_equal(self.position.x.array, self._moved):
+        position, geometry = self.position.x.array, self.mesh.geometry
+        if self._kernels("same", position.size, position, self._moved):
             return
-        self._moved[:] = self.position.x.array
-        dim = self.mesh.geometry.dim
-        self.mesh.geometry.x[:, :dim] = self._moved.reshape(-1, dim).take(self._nodes, axis=0)
+        self._moved[:] = position
+        order = self._nodes
+        self._kernels("carry", order.size, geometry.dim, order, position, geometry.x)
 
     def refresh(self) -> None:
         """Normals and lumped masses of the present mesh."""
         dim = self.mesh.geometry.dim
         if self.cells is not None:
-            sums = self.cells.measure().at_nodes(self.sign.x.array)
+            sums = self.cells.measure().at_nodes()
             self.cells.kernels(
                 "weigh", len(sums), dim, sums, self.mass.x.array, self.normal.x.array
             )
