@@ -49,7 +49,7 @@ class FlatCells:
     """
 
     def __init__(self, space: fem.FunctionSpace, signs: Floats) -> None:
-        self.space, self._mesh, self._signs = space, space.mesh, signs
+        self.space, self._mesh = space, space.mesh
         self.tdim = self._mesh.topology.dim
         self.count = self._mesh.topology.index_map(self.tdim).size_local
         self.nodes = np.ascontiguousarray(space.dofmap.list[: self.count])
@@ -63,16 +63,16 @@ class FlatCells:
         if self._mesh.comm.size > 1:  # sums of all ranks are apart from those of this one
             self._shares = self._shares.copy()
         self.size, self.turned = 0.0, 0
+        given = self._corners, self._mesh.geometry.x, self.nodes, signs
+        found = self.rows, self.edges, self._shares
+        self._arrays = self.kernels.given(*given, *found)
 
     def measure(self) -> FlatCells:
         """Measure the cells of the present mesh, unless that is done."""
         x, self.turned = self._mesh.geometry.x, 0
         if not self.kernels("same", x.size, x, self._seen):
             self._shares[:] = 0.0
-            given = self._corners, x, self.nodes, self._signs
-            self.turned = self.kernels(
-                self._loop, self.count, *given, self.rows, self.edges, self._shares
-            )
+            self.turned = self.kernels(self._loop, self.count, *self._arrays)
             self._seen[:] = x
             self.size = float(self.rows[:, 3].sum())
         return self
@@ -112,6 +112,7 @@ class Stiffness:
         self._places = np.zeros((count, corners**2), dtype=np.int32)
         found = self.starts, self.columns, self._places
         cells.kernels("find", count, corners, cells.nodes, *found)
+        self._arrays = cells.kernels.given(self._places, cells.edges, self.values)
         self.owned = n = cells.space.dofmap.index_map.size_local
         row = np.arange(n, dtype=np.int32).repeat(np.diff(self.starts[: n + 1]))
         self.diagonal = np.flatnonzero(self.columns[: row.size] == row)
@@ -121,7 +122,7 @@ class Stiffness:
         """Take the cells as they were last measured; collective."""
         cells, (count, corners) = self._cells, self._cells.nodes.shape
         self.values[:] = 0.0
-        cells.kernels("add", count, corners, self._places, cells.edges, self.values)
+        cells.kernels("add", count, corners, *self._arrays)
         if cells.space.mesh.comm.size > 1:
             self.rows.scatter_reverse()
         if "petsc" in vars(self):

@@ -40,6 +40,7 @@ class Kernels:
         in_turn: Any = dolfinx.jit.mpi_jit_decorator
         module = in_turn(_loaded)(comm, source)
         self._library, self._ffi = module.lib, module.ffi
+        self._types = {np.dtype(key): module.ffi.typeof(name) for key, name in TYPES.items()}
 
     def __call__(self, name: str, *arguments: Any) -> Any:
         """Call a function."""
@@ -47,14 +48,12 @@ class Kernels:
 
     def given(self, *arguments: Any) -> tuple[Any, ...]:
         """Arguments converted once, for many calls; arrays must stay where they are."""
-        return tuple(self._converted(a) for a in arguments)
+        return tuple([self._converted(a) for a in arguments])
 
     def _converted(self, argument: Any) -> Any:
-        if argument is None:
-            return self._ffi.NULL
         if isinstance(argument, np.ndarray):
-            return self._ffi.from_buffer(TYPES[argument.dtype.str[1:]], argument)
-        return argument
+            return self._ffi.from_buffer(self._types[argument.dtype], argument)
+        return self._ffi.NULL if argument is None else argument
 
 
 @cache

@@ -49,22 +49,24 @@ class NodeBlocks:
     """
 
     def __init__(self, surface: Surface, stiffness: Stiffness, *, costly: bool) -> None:
-        self._surface, self._stiffness, self.comm = surface, stiffness, surface.mesh.comm
-        self.kernels, self.owned = Kernels(self.comm, "node_blocks.c"), surface.owned
-        n = self.owned
+        self._stiffness, self.comm = stiffness, surface.mesh.comm
+        self.kernels = Kernels(self.comm, "node_blocks.c")
+        self.owned = n = surface.owned
         self._change, self._search = self.field(3), self.field(3)
         self.change = self._change.array.reshape(-1, 3)
-        self.forces, self._rest, self._image = np.zeros((3, n, 3))
+        self.forces, rest, image = np.zeros((3, n, 3))
         self.right, self.left = (
             PETSc.Vec().createWithArray(a.ravel(), comm=self.comm)
             for a in (self.forces, self.change[:n])
         )
-        self.c, self.g, self.h = np.zeros((3, n))
-        self.w = None if costly else surface.normal.x.array
+        w, (c, g, h) = None if costly else surface.normal.x.array, np.zeros((3, n))
+        K = stiffness.starts, stiffness.columns, stiffness.values
         given = self.kernels.given
-        self._K = given(stiffness.starts, stiffness.columns, stiffness.values)
-        self._A = *self._K, *given(self.c, self.w)
-        self._M = given(self.w, self.g, self.h)
+        self._A, self._M = given(*K, c, w), given(w, g, h)
+        vectors = self.forces, self.change, rest, self._search.array, image
+        self._f, self._x, self._r, self._p, self._q = given(*vectors)
+        diagonal, mass = (stiffness.values, stiffness.diagonal), (surface.mass.x.array, w)
+        self._blocks = given(*diagonal), given(*mass, c, g, h)
 
     def field(self, width: int) -> Any:
         """A vector of local nodes, with the ghosts that products ask for."""
@@ -84,11 +86,10 @@ class NodeBlocks:
 
     def refresh(self, inverse: float) -> None:
         """Take the present surface, and the inverse of the step."""
-        values, mass = self._stiffness.values, self._surface.mass.x.array
-        given = values, self._stiffness.diagonal, inverse, mass, self.w
-        self.kernels("invert", self.owned, *given, self.c, self.g, self.h)
+        diagonal, mass = self._blocks
+        self.kernels("invert", self.owned, *diagonal, inverse, *mass)
 
-    def expect(self, fields: Floats) -> Floats:
+    def expect(self, fields: Any) -> Floats:
         r"""Find the forces, and what they say of solutions in the span of fields; collective.
 
         Args:
@@ -99,7 +100,7 @@ class NodeBlocks:
             The products $d_a \cdot A d_b$ and, in the last column, $d_a \cdot K X$.
         """
         sums = np.zeros((3, 4))
-        self.kernels("expect", self.owned, *self._A, fields, self.forces, sums)
+        self.kernels("expect", self.owned, *self._A, fields, self._f, sums)
         return self.total(sums)
 
     def product(self, x: Floats, y: Floats) -> None:
@@ -110,7 +111,7 @@ class NodeBlocks:
     def _multiply(self, y: Any) -> float:
         """Product with the search direction; returns the curvature along it on this rank."""
         self.share(self._search)
-        return float(self.kernels("multiply", self.owned, *self._A, self._search.array, y))
+        return float(self.kernels("multiply", self.owned, *self._A, self._p, y))
 
     def mult(self, A: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
         """Product with the matrix, for PETSc."""
@@ -140,20 +141,20 @@ class NodeBlocks:
 
     def _begin(self, *, guess: bool) -> tuple[float, float]:
         """The first residual and direction; squares of the norms of forces and residual."""
-        x, sums = self.change if guess else None, np.zeros(2)
-        found = self._rest, self._search.array, sums
-        self.kernels("begin", self.owned, *self._A, *self._M[1:], self.forces, x, *found)
+        x, sums = self._x if guess else None, np.zeros(2)
+        given = *self._A, *self._M[1:], self._f, x
+        self.kernels("begin", self.owned, *given, self._r, self._p, sums)
         whole, rest = self.total(sums)
         return float(whole), float(rest)
 
     def _descend(self, ksp: PETSc.KSP, steps: int, rest: float) -> tuple[float, int]:
         """Go as far as the energy falls, and turn; the square of the norm, and why to stop."""
-        n, p = self.owned, self._search.array
-        scale = rest / float(self.total(self._multiply(self._image))[0])
-        left = self.kernels("descend", n, scale, self._image, *self._M, self._rest)
-        now = abs(float(self.total(left)[0]))  # zero but for rounding may be negative
+        n, total = self.owned, self.total
+        scale = rest / float(total(self._multiply(self._q))[0])
+        left = total(self.kernels("descend", n, scale, self._q, *self._M, self._r))
+        now = abs(float(left[0]))  # zero but for rounding may be negative
         reason = ksp.callConvergenceTest(steps, now**0.5)
         ksp.monitor(steps, now**0.5)
-        r = None if reason else self._rest
-        self.kernels("proceed", n, scale, now / rest, *self._M, r, p, self.change)
+        r = None if reason else self._r
+        self.kernels("proceed", n, scale, now / rest, *self._M, r, self._p, self._x)
         return now, reason

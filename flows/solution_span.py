@@ -33,6 +33,7 @@ class SolutionSpan:
         self._blocks, self._known = blocks, 0
         self._fields = blocks.field(3 * (DEPTH + 1))
         self.fields = self._fields.array.reshape(-1, 3, DEPTH + 1)
+        self._d, self._x = blocks.kernels.given(self.fields, blocks.change)
 
     def expect(self, positions: Floats) -> bool:
         """Find forces, and put the solution into ``change`` as far as it is known; collective.
@@ -46,18 +47,18 @@ class SolutionSpan:
         blocks, k, weights = self._blocks, self._known, np.zeros(DEPTH)
         self.fields[: blocks.owned, :, DEPTH] = positions
         blocks.share(self._fields)
-        sums = blocks.expect(self.fields)
+        sums = blocks.expect(self._d)
         if not k:
             return False
         weights[:k] = _weights(sums[:k, :k], -sums[:k, DEPTH])
-        blocks.kernels("blend", len(self.fields), weights, self.fields, blocks.change)
+        blocks.kernels("blend", len(self.fields), weights, self._d, self._x)
         blocks.left.stateIncrease()  # PETSc has seen zeros there
         return True
 
     def keep(self, tau: float) -> None:
         """Take the solution of a step that was made."""
         blocks = self._blocks
-        blocks.kernels("follow", blocks.owned, 1 / tau, blocks.change, self.fields)
+        blocks.kernels("follow", blocks.owned, 1 / tau, self._x, self._d)
         self._known = min(self._known + 1, DEPTH)
 
     def clear(self) -> None:
