@@ -11,6 +11,7 @@ cases that are not chosen keep their place on it.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -30,15 +31,30 @@ ONE_THREAD = dict.fromkeys(
 
 @dataclass
 class Times:
-    """Seconds of one code in one race, and how far it is from flows, or from the exact solution."""
+    """Seconds of one code in one race, and how far it is from flows, or from the exact solution.
+
+    Attributes:
+        code: Its name.
+        seconds: Those of first assembly, factorisations and steps.
+        processes: Those of the whole processes: imports, mesh and compilation besides.
+        difference: To the sample of flows, or the sample itself where it is an error.
+    """
 
     code: str
     seconds: list[float]
+    processes: list[float]
     difference: float
 
 
-def solve(code: Code, race: Race) -> tuple[float, np.ndarray]:
-    """Run a worker once; its seconds and samples."""
+def spent() -> float:
+    """CPU seconds of all processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def solve(code: Code, race: Race) -> tuple[float, float, np.ndarray]:
+    """Run a worker once; its seconds, those of the whole process, and its samples."""
+    begun = spent()
     ours = code.script == "ours.py"
     python = sys.executable if ours else str(PEERS / "python")
     # NGSolve looks for its compiler on the path.
@@ -53,18 +69,18 @@ def solve(code: Code, race: Race) -> tuple[float, np.ndarray]:
     if run.returncode:
         sys.exit(f"{code.name} failed on {race.problem}:\n{run.stderr[-2000:]}")
     answer = json.loads(run.stdout.splitlines()[-1])
-    return answer["seconds"], np.asarray(answer["sample"])
+    return answer["seconds"], spent() - begun, np.asarray(answer["sample"])
 
 
 def hold(race: Race, repetitions: int) -> list[Times]:
     """Let the codes take turns; refuse to compare solutions that differ."""
-    times = [Times(code.name, [], 0.0) for code in race.codes]
+    times = [Times(code.name, [], [], 0.0) for code in race.codes]
     ours = np.zeros(0)
     for turn in range(repetitions):
         for code, row in zip(race.codes, times, strict=True):
             if turn >= max(code.repetitions, 3):
                 continue
-            seconds, sample = solve(code, race)
+            seconds, process, sample = solve(code, race)
             if code is race.codes[0]:
                 ours = sample
             apart = sample if race.exact else (sample - ours) / np.abs(ours).max()
@@ -75,6 +91,7 @@ def hold(race: Race, repetitions: int) -> list[Times]:
                     f"{race.agreement:g}: times would mean nothing."
                 )
             row.seconds.append(seconds)
+            row.processes.append(process)
     return times
 
 
@@ -87,7 +104,7 @@ def show(race: Race, times: list[Times]) -> None:
         ratios = f"{least / min(ours.seconds):6.2f} {middle / median(ours.seconds):6.2f}"
         print(
             f"    {row.code:34} {least:8.3f} {middle:8.3f} s   ratio {ratios}   "
-            f"differs by {row.difference:.0e}",
+            f"process {min(row.processes):6.1f} s   differs by {row.difference:.0e}",
             flush=True,
         )
 
