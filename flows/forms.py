@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.assembly import assembler
 from flows.jit import jit_options
-from flows.packing import Packed
 
 import dolfinx
 import numpy as np
@@ -301,10 +301,9 @@ def at_zero(form: ufl.Form, u: fem.Function) -> ufl.Form:
     return expand_derivatives(ufl.replace(form, {u: ufl.zero(u.ufl_shape)}))
 
 
-def integrate(form: fem.Form, packed: Packed | None = None) -> float:
+def integrate(form: fem.Form) -> float:
     """Assemble a compiled functional over all ranks."""
-    data = (packed.constants(), packed.coefficients()) if packed else (None, None)
-    return float(form.mesh.comm.allreduce(fem.assemble_scalar(form, *data)))
+    return float(form.mesh.comm.allreduce(assembler(form).integral()))
 
 
 def assembled(form: fem.Form | None, V: fem.FunctionSpace, b: Any = None) -> np.ndarray:
@@ -318,7 +317,7 @@ def assembled(form: fem.Form | None, V: fem.FunctionSpace, b: Any = None) -> np.
     b = fem.create_vector(V) if b is None else b
     b.array[:] = 0.0
     if form is not None:
-        fem.assemble_vector(b.array, form)
+        assembler(form).add_vector(b.array)
     b.scatter_reverse(InsertMode.add)
     b.scatter_forward()
     return np.asarray(b.array)

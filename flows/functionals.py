@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flows.forms import compiled, integrate
-from flows.packing import Packed
 
 import numpy as np
 import numpy.typing as npt
@@ -59,14 +58,12 @@ class Functional:
         self._form = compiled(form)
         keeps = kept and self._form is not None
         self._inputs = Inputs([form], self._form.mesh.comm) if keeps else None
-        self._packed: Packed | None = None
         self._value = 0.0
 
     def __call__(self) -> float:
         """The value at what it reads now; collective."""
         if self._form is not None and (self._inputs is None or self._inputs.changed()):
-            self._packed = self._packed or Packed(self._form)
-            self._value = integrate(self._form, self._packed)
+            self._value = integrate(self._form)
         return self._value
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flows.assembly import assembler
 from flows.forms import depends_on
 from flows.functionals import Inputs
-from flows.packing import packed
 
+import dolfinx
 import numpy as np
 import ufl
 from dolfinx import fem
@@ -21,49 +22,94 @@ __all__ = ["Matrix", "Watched"]
 class Matrix:
     """The PETSc matrix of a bilinear form, or of blocks of them.
 
-    In one process DOLFINx assembles a single form into its own compressed rows, whose arrays PETSc
-    reads in place: that saves the search of each entry, which costs as much as the kernels.
+    A single form goes into compressed rows of DOLFINx, since PETSc's search for the place of each
+    entry costs more than the kernels. In one process PETSc reads these rows in place, in several it
+    is given them row by row.
 
     Args:
         form: Compiled bilinear form, or blocks of them.
+        once: Whether it is hardly ever assembled again, and not worth the memory of two copies.
 
     Attributes:
         petsc: The matrix.
     """
 
-    def __init__(self, form: Any) -> None:
+    def __init__(self, form: Any, *, once: bool = False) -> None:
         self.form = form
         self._rows: Any = None
-        self._packed = packed(form)
-        if (
-            not isinstance(form, (list, tuple))
-            and form.mesh.comm.size == 1
-            and PETSc.IntType == np.int32
-        ):
-            self._rows = fem.create_matrix(form)
-            row, column = (V.dofmap.index_map_bs for V in form.function_spaces)
-            if (row, column) != (1, 1):
-                self._rows = None  # its rows are blocks
-        if self._rows is None:
+        single = not isinstance(form, (list, tuple)) and len(_blocks(form)) == 1
+        alone = single and form.mesh.comm.size == 1 and PETSc.IntType == np.int32
+        if alone or (single and not once):
+            self._rows = fem.create_matrix(form, dolfinx.cpp.la.BlockMode.expanded)
+        self._conditions: tuple[Any, ...] = ()
+        self._shared = alone
+        if not alone:
             self.petsc = fempetsc.create_matrix(form)
+            if self._rows is not None:
+                self._name_columns()
             return
-        sizes = [V.dofmap.index_map.size_local for V in form.function_spaces]
+        (block,) = _blocks(form)
+        sizes = [V.dofmap.index_map.size_local * block for V in form.function_spaces]
         arrays = (self._rows.indptr.astype(np.int32), self._rows.indices, self._rows.data)
         self.petsc = PETSc.Mat().createAIJWithArrays(sizes, arrays, comm=form.mesh.comm)
+        self.petsc.setBlockSize(block)
 
     def assemble(self, bcs: Sequence[fem.DirichletBC] = ()) -> None:
         """Assemble the form, with ones on the diagonal where conditions fix a value."""
-        if self._rows is None:
+        rows = self._rows
+        if rows is None:
             self.petsc.zeroEntries()
-            fempetsc.assemble_matrix(self.petsc, self.form, bcs, 1.0, *self._data())
+            fempetsc.assemble_matrix(self.petsc, self.form, bcs)
             self.petsc.assemble()
             return
-        self._rows.set_value(0.0)
-        fem.assemble_matrix(self._rows, self.form, bcs, 1.0, *self._data())
-        self.petsc.stateIncrease()
+        rows.set_value(0.0)
+        assembler(self.form).add_matrix(rows)
+        if bcs:
+            if self._conditions != tuple(bcs):
+                self._find_fixed(bcs)
+            rows.data[self._fixed] = 0.0
+            rows.data[self._diagonal] = 1.0
+        if self._shared:
+            self.petsc.stateIncrease()
+            return
+        rows.scatter_reverse()
+        owned = len(self._columns)
+        self.petsc.setValuesCSR(self._starts, self._columns, rows.data[:owned])
+        self.petsc.assemble()
 
-    def _data(self) -> tuple[Any, Any]:
-        return self._packed.constants(), self._packed.coefficients()
+    def _name_columns(self) -> None:
+        """Owned rows, with PETSc's names of their columns."""
+        rows = self._rows
+        starts = rows.indptr[: rows.index_map(0).size_local + 1]
+        names = rows.index_map(1).local_to_global(rows.indices[: starts[-1]])
+        self._starts, self._columns = starts.astype(PETSc.IntType), names.astype(PETSc.IntType)
+
+    def _find_fixed(self, bcs: Sequence[fem.DirichletBC]) -> None:
+        """The entries in rows and columns that conditions fix, and those of ones among them."""
+        rows = self._rows
+        spaces = self.form.function_spaces
+        conditions = fem.bcs_by_block(spaces, list(bcs))
+        down, across = (_fixed(own, rows.index_map(i)) for i, own in enumerate(conditions))
+        starts, columns = rows.indptr, rows.indices
+        numbers = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        self._fixed = np.flatnonzero(down[numbers] | across[columns])
+        owned = numbers < rows.index_map(0).size_local
+        same = spaces[0] is spaces[1]
+        self._diagonal = np.flatnonzero(same & owned & down[numbers] & (numbers == columns))
+        self._conditions = tuple(bcs)
+
+
+def _blocks(form: Any) -> set[int]:
+    """Sizes of the blocks of rows and columns."""
+    return {V.dofmap.index_map_bs for V in form.function_spaces}
+
+
+def _fixed(bcs: Sequence[fem.DirichletBC], index_map: Any) -> np.ndarray:
+    """Which local rows or columns conditions fix, ghosts included."""
+    fixed = np.zeros(index_map.size_local + index_map.num_ghosts, dtype=bool)
+    for bc in bcs:
+        fixed[bc.dof_indices()[0]] = True
+    return fixed
 
 
 class Watched(Matrix):
@@ -81,8 +127,8 @@ class Watched(Matrix):
         compiled: Any,
         fields: Sequence[fem.Function],
     ) -> None:
-        super().__init__(compiled)
         self.constant = not any(depends_on(form, u) for form in forms for u in fields)
+        super().__init__(compiled, once=self.constant)
         self._inputs = Inputs(forms, self.petsc.comm.tompi4py())
 
     def forget(self) -> None:

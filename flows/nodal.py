@@ -128,7 +128,7 @@ class NodalSolver(GuessingSolver):
         """Compile the equations of continuity and their derivatives."""
         pairs = list(zip(self.states, self.potentials, strict=True))
         single = len(pairs) == 1
-        self.F = compiled(continuity[0] if single else list(continuity))
+        self.F = compiled(list(continuity))
         blocks = [[(linearised(r, u), linearised(r, mu)) for u, mu in pairs] for r in continuity]
         blocks = [
             [_same_pattern(*pair, u) for u, pair in zip(self.states, row, strict=True)]

@@ -76,7 +76,7 @@ class PhaseSolver(Solver):
         self._entries: list[Any] = []
         self.coordinates = {}
         self.fixed = [np.zeros(0, dtype=np.int32)]
-        self.F = compiled(step.residual[0])
+        self.F = compiled(list(step.residual))
         self.b, self.x = fempetsc.create_vector([V]), fempetsc.create_vector([V])
         self._hessian = _Hessian(V, eps, step.effective)
         sizes = self.b.getSizes()

@@ -14,13 +14,13 @@ without its gradient and without the old state.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, override
+from typing import Any, ClassVar, override
 
 from flows.forms import everywhere, polynomial_degree, quadratic_part, variation, zero
 from flows.functional import StepFunctional
 from flows.functionals import Functional, Inputs, Values
 from flows.quadratic import constant_metric, matrices, metric_of
-from flows.solver import Solver, linearised
+from flows.solver import NEWTON, Solver, linearised
 
 import numpy as np
 import numpy.typing as npt
@@ -37,12 +37,16 @@ type Floats = npt.NDArray[np.float64]
 class SemilinearSolver(Solver):
     """Newton's method where energy and metric have constant matrices but for a nonlinear rest.
 
+    It ends at 1e-8 of the residual that the old state has, which is that of the whole step.
+
     Args:
         step: The step functional.
         bcs: Dirichlet conditions.
         prefix: Prefix of the PETSc options.
         options: The user's options.
     """
+
+    newton: ClassVar[dict[str, Any]] = NEWTON | {"snes_rtol": 1e-8}
 
     def __init__(
         self,

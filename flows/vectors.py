@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from petsc4py import PETSc
 
-__all__ = ["clear", "gather", "scatter"]
-
-
-def clear(x: PETSc.Vec) -> None:
-    """Set all entries to zero, ghosts included."""
-    for v in _parts(x):
-        with v.localForm() as local:
-            local.set(0.0)
+__all__ = ["gather", "scatter"]
 
 
 def scatter(x: PETSc.Vec) -> None:
