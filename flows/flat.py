@@ -90,6 +90,19 @@ class FlatCells:
         self._sums.scatter_forward()
         return np.asarray(self._sums.array.reshape(-1, 4))
 
+    def forces(self, x: Floats, dim: int) -> Floats:
+        r"""Integrals $\int \nabla X : \nabla (\varphi_i e_k)$, ghosts included; collective.
+
+        Args:
+            x: The values of $X$ at the local nodes.
+            dim: Number of its components.
+        """
+        sums, (count, corners) = vector(self.space.dofmap.index_map, dim), self.nodes.shape
+        self.kernels("pull", count, corners, self.nodes, self.edges, dim, x, sums.array)
+        sums.scatter_reverse(InsertMode.add)
+        sums.scatter_forward()
+        return np.asarray(sums.array)
+
 
 class Stiffness:
     """The stiffness matrix of the nodes of a surface.

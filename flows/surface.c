@@ -87,6 +87,25 @@ void carry(int64_t nodes, int dim, const int32_t *order, const double *from, dou
       x[k] = from[dim * (int64_t)order[i] + k];
 }
 
+// Add the products of the stiffness of cells with x, of dim components, to forces at nodes.
+void pull(int64_t cells, int corners, const int32_t *nodes, const double *edges, int dim,
+          const double *x, double *forces)
+{
+  for (int64_t t = 0; t < cells; ++t, nodes += corners)
+    for (int e = 0; e < (corners == 3 ? 3 : 1); ++e)
+    {
+      const int64_t i = dim * (int64_t)nodes[corners == 3 ? (e + 1) % 3 : 0];
+      const int64_t j = dim * (int64_t)nodes[corners == 3 ? (e + 2) % 3 : 1];
+      for (int m = 0; m < dim; ++m)
+      {
+        const double force = *edges * (x[j + m] - x[i + m]);
+        forces[i + m] += force;
+        forces[j + m] -= force;
+      }
+      ++edges;
+    }
+}
+
 // Masses and normals, weighted by areas, of nodes from their sums.
 void weigh(int64_t nodes, int dim, const double *sums, double *mass, double *w)
 {

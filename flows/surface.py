@@ -96,7 +96,8 @@ class Surface:
         rule, fine = ({}, {}) if lumps else ({"quadrature_degree": 4}, {"quadrature_degree": 6})
         e = ufl.TestFunction(V)
         self._normal_load = None if lumps else compiled(inner(self.nu, e) * dx(metadata=rule))
-        self._tension = compiled(inner(grad(self.position), grad(e)) * dx(metadata=rule))
+        tension = inner(grad(self.position), grad(e)) * dx(metadata=rule)
+        self._tension = None if lumps else compiled(tension)
         self.mass = fem.Function(Q, name="mass")
         self._kernels = Kernels(mesh.comm, "surface.c")
         self.cells = FlatCells(Q, self.sign.x.array) if lumps else None
@@ -169,11 +170,11 @@ class Surface:
 
         By the vertex rule on degree 1: $H_i = w_i \cdot (AX)_i / m_i$; positive on a sphere.
         """
-        dim = self.mesh.geometry.dim
-        force = assembled(self._tension, self.position.function_space)
-        if self.projection is None:
-            self.set_curvature(force, self.mass.x.array)
-        else:
+        dim, X = self.mesh.geometry.dim, self.position
+        if self.cells is not None:
+            self.set_curvature(self.cells.measure().forces(X.x.array, dim), self.mass.x.array)
+        elif self.projection is not None:
+            force = assembled(self._tension, X.function_space)
             self.set_curvature(self.projection.solve(force.reshape(-1, dim)).ravel(), 1.0)
         return self.curvature
 

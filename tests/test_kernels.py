@@ -2,6 +2,7 @@
 
 from flows import kernels
 from flows.flat import NormalMatrix, Stiffness
+from flows.forms import assembled, compiled
 from flows.kernels import Kernels
 from flows.mesh import circle, torus
 from flows.node_blocks import NodeBlocks
@@ -17,7 +18,7 @@ from dolfinx import fem
 from mpi4py import MPI
 from petsc4py import PETSc
 from tools import comm, total
-from ufl import SpatialCoordinate, dx
+from ufl import SpatialCoordinate, TestFunction, dx, grad, inner
 
 
 @pytest.fixture
@@ -133,6 +134,15 @@ def test_a_part_is_measured_as_forms_measure_it(shape):
     assert 1 + part.peak[0] + part.peak[1] ** 2 == pytest.approx(highest, rel=1e-13)
     angle = surface.quality().angle
     assert part.angle == pytest.approx(angle if part.dim == 2 else 90.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [torus, circle])
+def test_forces_of_cells_are_those_of_the_form(shape):
+    surface = Surface(shape(h=0.4))
+    X, dim = surface.position, surface.mesh.geometry.dim
+    form = compiled(inner(grad(X), grad(TestFunction(X.function_space))) * dx)
+    found = surface.cells.measure().forces(X.x.array, dim)
+    assert np.abs(found - assembled(form, X.function_space)).max() < 1e-14
 
 
 def test_without_a_compiler_every_rank_says_so(tmp, monkeypatch):
