@@ -4,8 +4,8 @@
 
 Spheres of 20 n^2 triangles, tau = 1e-3. Phases are minima over repetitions; the bound is that of
 the numbers that the same algorithm must move, at the bandwidth of a copy of arrays as large as
-those of the step: the products of the first guess and of conjugate gradients, five vectors in each
-iteration besides, four loops over the cells.
+those of the step: one product for the first guess, one for its residual, one in each iteration of
+conjugate gradients with two more loops over its vectors, two loops over the cells.
 """
 
 import flows  # isort: split
@@ -62,12 +62,12 @@ def bound(flow: Any, iterations: float) -> float:
     solver, cells = flow.solver, flow.surface.cells
     n, entries, count = solver.blocks.owned, solver._stiffness.columns.size, cells.count
     vector, matrix = 24 * n, 12 * entries + 8 * n
-    product = matrix + 3 * vector + 8 * n
-    iteration = product + 12 * vector + 16 * n
-    loops = count * (3 * 56 + 12 + 12 + 36) + 2 * 8 * entries + 4 * vector + 5 * 32 * n
-    guess = 3 * product + (2 * 4 + 3 + 3) * vector
-    rest = 20 * vector
-    total = product + guess + iterations * iteration + loops + rest
+    product, blocks = matrix + 3 * vector + 8 * n, vector + 16 * n
+    iteration = product + (3 + 5) * vector + 2 * blocks
+    loops = count * (3 * 56 + 12 + 12 + 36) + 2 * 8 * entries + 4 * vector + 3 * 32 * n
+    guess = matrix + (4 + 3 + 4 + 9) * vector + product + 2 * vector + blocks
+    rest = 12 * vector
+    total = guess + iterations * iteration + loops + rest
     source = np.ones(int(total) // 64)
     target = np.ones_like(source)
     return total * least(lambda: np.copyto(target, source)) / (16 * source.size)
