@@ -44,6 +44,13 @@ class Assembler:
         self._mesh = form.mesh
         self._plain = self._has_plain_cells()
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether the loops serve, and an integral goes over all cells."""
+        cells = self._mesh.topology.index_map(self._mesh.topology.dim).size_local
+        kind, numbers = fem.IntegralType.cell, range(self._code.form_integral_offsets[1])
+        return self._plain and any(len(self._form.domains(kind, k)) == cells for k in numbers)
+
     def integral(self) -> float:
         """The part of this rank in the value of a functional."""
         if not self._plain:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flows.assembly import assembler
@@ -19,6 +20,21 @@ from petsc4py import PETSc
 __all__ = ["Matrix", "Watched"]
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Compressed rows that share their pattern with others."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    index_map: Callable[[int], Any]
+
+    @classmethod
+    def like(cls, rows: Any) -> _Rows:
+        """Rows of zeros."""
+        return cls(rows.indptr, rows.indices, np.zeros_like(rows.data), rows.index_map)
+
+
 class Matrix:
     """The PETSc matrix of a bilinear form, or of blocks of them.
 
@@ -29,17 +45,20 @@ class Matrix:
     Args:
         form: Compiled bilinear form, or blocks of them.
         once: Whether it is hardly ever assembled again, and not worth the memory of two copies.
+        like: A matrix that may have the same pattern: it is not found twice, nor stored.
 
     Attributes:
         petsc: The matrix.
     """
 
-    def __init__(self, form: Any, *, once: bool = False) -> None:
+    def __init__(self, form: Any, *, once: bool = False, like: Matrix | None = None) -> None:
         self.form = form
         self._rows: Any = None
         single = not isinstance(form, (list, tuple)) and len(_blocks(form)) == 1
         alone = single and form.mesh.comm.size == 1 and PETSc.IntType == np.int32
-        if alone or (single and not once):
+        if alone and like is not None and like._lends(form):
+            self._rows = _Rows.like(like._rows)
+        elif alone or (single and not once):
             self._rows = fem.create_matrix(form, dolfinx.cpp.la.BlockMode.expanded)
         self._conditions: tuple[Any, ...] = ()
         self._shared = alone
@@ -62,7 +81,7 @@ class Matrix:
             fempetsc.assemble_matrix(self.petsc, self.form, bcs)
             self.petsc.assemble()
             return
-        rows.set_value(0.0)
+        rows.data[:] = 0.0
         assembler(self.form).add_matrix(rows)
         if bcs:
             if self._conditions != tuple(bcs):
@@ -76,6 +95,12 @@ class Matrix:
         owned = len(self._columns)
         self.petsc.setValuesCSR(self._starts, self._columns, rows.data[:owned])
         self.petsc.assemble()
+
+    def _lends(self, form: fem.Form) -> bool:
+        """Whether another form has the pattern of this one, that of all cells."""
+        mine, other = assembler(self.form), assembler(form)
+        pairs = zip(self.form.function_spaces, form.function_spaces, strict=True)
+        return mine.everywhere and other.everywhere and all(a is b for a, b in pairs)
 
     def _name_columns(self) -> None:
         """Owned rows, with PETSc's names of their columns."""
@@ -119,6 +144,7 @@ class Watched(Matrix):
         forms: The forms in UFL.
         compiled: The same, compiled.
         fields: The unknowns; a matrix that reads them changes at each iterate.
+        like: A matrix that may have the same pattern.
     """
 
     def __init__(
@@ -126,9 +152,11 @@ class Watched(Matrix):
         forms: Sequence[ufl.Form],
         compiled: Any,
         fields: Sequence[fem.Function],
+        *,
+        like: Matrix | None = None,
     ) -> None:
         self.constant = not any(depends_on(form, u) for form in forms for u in fields)
-        super().__init__(compiled, once=self.constant)
+        super().__init__(compiled, once=self.constant, like=like)
         self._inputs = Inputs(forms, self.petsc.comm.tompi4py())
 
     def forget(self) -> None:

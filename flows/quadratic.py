@@ -26,7 +26,7 @@ from flows.forms import (
 )
 from flows.functional import StepFunctional
 from flows.functionals import Functional, Inputs, Values
-from flows.matrix import Watched
+from flows.matrix import Matrix, Watched
 from flows.options import repeated
 from flows.scheme import AVF, BDF2, MinimizingMovement
 from flows.solver import Solver, linearised
@@ -53,13 +53,14 @@ class QuadraticForm:
     Args:
         form: A symmetric bilinear form of constants and given functions.
         V: Its space.
+        like: A matrix that may have the same pattern.
 
     Attributes:
         free: Whether constants cost nothing.
     """
 
-    def __init__(self, form: ufl.Form, V: fem.FunctionSpace) -> None:
-        self.matrix = Watched([form], compiled(form), ())
+    def __init__(self, form: ufl.Form, V: fem.FunctionSpace, *, like: Matrix | None = None) -> None:
+        self.matrix = Watched([form], compiled(form), (), like=like)
         self.petsc = self.matrix.petsc
         self._comm, self._block = V.mesh.comm, V.dofmap.index_map_bs
         self._x, self._y = self.petsc.createVecs()
@@ -124,13 +125,14 @@ def metric_of(step: StepFunctional) -> tuple[ufl.Form, fem.Function]:
     return block.potential([rate]), rate
 
 
-def matrices(step: StepFunctional, energy: ufl.Form) -> tuple[QuadraticForm, QuadraticForm]:
+def matrices(
+    step: StepFunctional, energy: ufl.Form, like: Matrix | None = None
+) -> tuple[QuadraticForm, QuadraticForm]:
     """The matrices of an energy that is quadratic in the field of a step, and of the metric."""
-    (u,) = step.states
-    K, G = (
-        QuadraticForm(linearised(variation(form, f), f), u.function_space)
-        for form, f in ((energy, u), metric_of(step))
-    )
+    (u,), (price, rate) = step.states, metric_of(step)
+    bilinear = [linearised(variation(form, f), f) for form, f in ((energy, u), (price, rate))]
+    K = QuadraticForm(bilinear[0], u.function_space, like=like)
+    G = QuadraticForm(bilinear[1], u.function_space, like=like or K.matrix)
     for form in (K, G):
         form.update()
     return K, G

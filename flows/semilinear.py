@@ -68,7 +68,7 @@ class SemilinearSolver(Solver):
             definite=step.convex,
             symmetric=step.conservative,
         )
-        self._forms = matrices(step, quadratic)
+        self._forms = matrices(step, quadratic, like=self._entries[0])
         self._step, self._theta = step, float(step.scheme.place(1.0, 0.0))
         self._both = self._forms[0].petsc.duplicate()
         self._inner = self._both.duplicate() if self.bcs else self._both

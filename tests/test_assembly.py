@@ -85,3 +85,26 @@ def test_matrices_with_conditions_are_those_of_dolfinx(shape, once):
         difference.axpy(-1.0, matrix.petsc)
         assert difference.norm() < 1e-13 * expected.norm()
         matrix.petsc.scale(3.0)  # a user's changes do not last
+
+
+def test_matrices_share_the_pattern_of_all_cells():
+    mesh = flows.mesh.rectangle(h=1 / 6)
+    V = fem.functionspace(mesh, ("Lagrange", 1))
+    u, v, part = ufl.TrialFunction(V), ufl.TestFunction(V), parts(mesh)
+    mass, stiffness, left = (
+        fem.form(form) for form in (u * v * dx, inner(grad(u), grad(v)) * dx, u * v * part(1))
+    )
+    first = Matrix(mass)
+    first.assemble()
+    for form, lent in ((stiffness, mesh.comm.size == 1), (left, False)):
+        second, expected = Matrix(form, like=first), fempetsc.assemble_matrix(form)
+        second.assemble()
+        expected.assemble()
+        size = expected.norm()
+        expected.axpy(-1.0, second.petsc)
+        assert expected.norm() < 1e-13 * size
+        assert np.shares_memory(second._rows.indices, first._rows.indices) == lent
+    expected = fempetsc.assemble_matrix(mass)
+    expected.assemble()
+    expected.axpy(-1.0, first.petsc)
+    assert expected.norm() < 1e-15
