@@ -190,13 +190,15 @@ class Bordered:
     def solve(self, outer: PETSc.KSP, b: PETSc.Vec, y: PETSc.Vec) -> None:
         """One bordered solve; the multipliers take their part of the step at once."""
         self.ksp.setOperators(*outer.getOperators())
-        self.ksp.solve(b, y)
         columns, rows, answers = [], [], []
+        self.ksp.solve(b, y)
+        reasons = [self.ksp.getConvergedReason()]
         slope = self._slope()
         for w in self.kept.slopes():
             column, answer = b.duplicate(), b.duplicate()
             self._place(w, column)
             self.ksp.solve(column, answer)
+            reasons.append(self.ksp.getConvergedReason())
             row = column.copy()
             if slope is not None:
                 row.pointwiseMult(column, slope)
@@ -205,11 +207,17 @@ class Bordered:
             answers.append(answer)
         schur = np.array([[row.dot(z) for z in answers] for row in rows])
         right = np.array([row.dot(y) for row in rows]) - self.kept.gaps()
-        steps = np.linalg.solve(schur, right)
+        outer.setConvergedReason(min(reasons))
+        if min(reasons) < 0:
+            return
+        try:
+            steps = np.linalg.solve(schur, right)
+        except np.linalg.LinAlgError:
+            outer.setConvergedReason(PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN)
+            return
         for z, multiplier, step in zip(answers, self.kept.multipliers, steps, strict=True):
             y.axpy(-float(step), z)
             multiplier.value -= step
-        outer.setConvergedReason(self.ksp.getConvergedReason())
 
 
 def bordered(ksp: PETSc.KSP, kept: Kept, place: Any, slope: Any) -> PETSc.KSP:

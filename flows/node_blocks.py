@@ -135,6 +135,7 @@ class NodeBlocks:
                 break
             steps += 1
             rest, reason = self._descend(ksp, steps, rest)
+        x.stateIncrease()  # PETSc would take it for the zeros that it has put there
         ksp.setIterationNumber(steps)
         ksp.setResidualNorm(rest**0.5)
         ksp.setConvergedReason(reason or PETSc.KSP.ConvergedReason.CONVERGED_ATOL)

@@ -244,8 +244,8 @@ def test_tangential_motion_changes_the_mesh_and_not_the_shape():
 )
 def test_steps_from_extrapolated_velocities_are_those_of_factors(rule):
     factors = {"ksp_type": "preonly", "pc_type": "cholesky", "pc_factor_mat_solver_type": "mumps"}
-    found = []
-    for options in ({"ksp_rtol": 1e-11}, factors):
+    rtol, found = 1e-8 if "constraints" in rule else 1e-11, []
+    for options in ({"ksp_rtol": rtol}, factors):
         flow = flows.mean_curvature(
             ellipsoid((1, 1.2, 1.5), refinements=3), petsc_options=options, **rule
         )
@@ -254,8 +254,9 @@ def test_steps_from_extrapolated_velocities_are_those_of_factors(rule):
         found.append(flow)
     quick, direct = found
     assert isinstance(quick.solver, CurvatureSolver)
+    assert not quick.solver.general
     assert not isinstance(direct.solver, CurvatureSolver)
-    assert np.abs(quick.state.x.array - direct.state.x.array).max() < 1e-9
+    assert np.abs(quick.state.x.array - direct.state.x.array).max() < max(1e-9, 10 * rtol)
 
 
 def test_a_long_step_at_fixed_volume_is_left_to_newton():
