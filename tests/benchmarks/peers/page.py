@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 flows and its peers on the same problems, side by side. `make bench` installs the peers in an
-environment of their own, `.venv-peers`, measures everything in about half an hour and rewrites this
+environment of their own, `.venv-peers`, measures everything in about an hour and rewrites this
 page. One case, or a quick look at a few lines of it, is
 
     python tests/benchmarks/peers/run.py --cases heat2d --repetitions 1 --problems "n = 256"
