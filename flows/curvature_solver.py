@@ -32,7 +32,7 @@ OPTIONS = {
     "ksp_type": "python",
     "ksp_converged_use_initial_residual_norm": True,  # NodeBlocks says what it is
     "ksp_rtol": 5e-6,
-    "ksp_max_it": 400,
+    "ksp_max_it": 1000,  # the first step of a fine mesh has no guess
     "pc_type": "none",
 }
 
