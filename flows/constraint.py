@@ -191,14 +191,14 @@ class Bordered:
         """One bordered solve; the multipliers take their part of the step at once."""
         self.ksp.setOperators(*outer.getOperators())
         columns, rows, answers = [], [], []
-        self.ksp.solve(b, y)
-        reasons = [self.ksp.getConvergedReason()]
+        if not self._solved(outer, b, y):
+            return
         slope = self._slope()
         for w in self.kept.slopes():
             column, answer = b.duplicate(), b.duplicate()
             self._place(w, column)
-            self.ksp.solve(column, answer)
-            reasons.append(self.ksp.getConvergedReason())
+            if not self._solved(outer, column, answer):
+                return
             row = column.copy()
             if slope is not None:
                 row.pointwiseMult(column, slope)
@@ -207,9 +207,6 @@ class Bordered:
             answers.append(answer)
         schur = np.array([[row.dot(z) for z in answers] for row in rows])
         right = np.array([row.dot(y) for row in rows]) - self.kept.gaps()
-        outer.setConvergedReason(min(reasons))
-        if min(reasons) < 0:
-            return
         try:
             steps = np.linalg.solve(schur, right)
         except np.linalg.LinAlgError:
@@ -218,6 +215,12 @@ class Bordered:
         for z, multiplier, step in zip(answers, self.kept.multipliers, steps, strict=True):
             y.axpy(-float(step), z)
             multiplier.value -= step
+
+    def _solved(self, outer: PETSc.KSP, b: PETSc.Vec, x: PETSc.Vec) -> bool:
+        """Solve with the matrix; tells the outer solver how, and returns whether it converged."""
+        self.ksp.solve(b, x)
+        outer.setConvergedReason(self.ksp.getConvergedReason())
+        return bool(self.ksp.getConvergedReason() > 0)
 
 
 def bordered(ksp: PETSc.KSP, kept: Kept, place: Any, slope: Any) -> PETSc.KSP:

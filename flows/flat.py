@@ -62,6 +62,7 @@ class FlatCells:
         self._shares = self._sums.array.reshape(-1, 4)
         if self._mesh.comm.size > 1:  # sums of all ranks are apart from those of this one
             self._shares = self._shares.copy()
+        self._forces = vector(space.dofmap.index_map, self._mesh.geometry.dim)
         self.size, self.turned = 0.0, 0
         given = self._corners, self._mesh.geometry.x, self.nodes, signs
         found = self.rows, self.edges, self._shares
@@ -90,14 +91,14 @@ class FlatCells:
         self._sums.scatter_forward()
         return np.asarray(self._sums.array.reshape(-1, 4))
 
-    def forces(self, x: Floats, dim: int) -> Floats:
+    def forces(self, x: Floats) -> Floats:
         r"""Integrals $\int \nabla X : \nabla (\varphi_i e_k)$, ghosts included; collective.
 
         Args:
-            x: The values of $X$ at the local nodes.
-            dim: Number of its components.
+            x: The values of $X$ at the local nodes, with as many components as the mesh has.
         """
-        sums, (count, corners) = vector(self.space.dofmap.index_map, dim), self.nodes.shape
+        sums, (count, corners), dim = self._forces, self.nodes.shape, self._forces.block_size
+        sums.array[:] = 0.0
         self.kernels("pull", count, corners, self.nodes, self.edges, dim, x, sums.array)
         sums.scatter_reverse(InsertMode.add)
         sums.scatter_forward()

@@ -24,6 +24,7 @@ from flows.matrix import Matrix
 from flows.options import convective
 from flows.solver import linearised
 from flows.tables import FluxTables
+from flows.vectors import LinearForms
 
 import numpy as np
 import ufl
@@ -128,7 +129,7 @@ class NodalSolver(GuessingSolver):
         """Compile the equations of continuity and their derivatives."""
         pairs = list(zip(self.states, self.potentials, strict=True))
         single = len(pairs) == 1
-        self.F = compiled(list(continuity))
+        self.F = LinearForms(continuity, self.states)
         blocks = [[(linearised(r, u), linearised(r, mu)) for u, mu in pairs] for r in continuity]
         blocks = [
             [_same_pattern(*pair, u) for u, pair in zip(self.states, row, strict=True)]

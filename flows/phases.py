@@ -25,7 +25,8 @@ from flows.functional import StepFunctional
 from flows.matrix import Watched
 from flows.options import Options
 from flows.scheme import BDF2, MinimizingMovement
-from flows.solver import NEWTON, Solver
+from flows.solver import Solver
+from flows.vectors import LinearForms
 
 import numpy as np
 import numpy.typing as npt
@@ -76,14 +77,14 @@ class PhaseSolver(Solver):
         self._entries: list[Any] = []
         self.coordinates = {}
         self.fixed = [np.zeros(0, dtype=np.int32)]
-        self.F = compiled(list(step.residual))
+        self.F = LinearForms(step.residual, [u])
         self.b, self.x = fempetsc.create_vector([V]), fempetsc.create_vector([V])
         self._hessian = _Hessian(V, eps, step.effective)
         sizes = self.b.getSizes()
         self.A = PETSc.Mat().createPython((sizes, sizes), self._hessian, comm=self.comm)
         self.A.setOption(PETSc.Mat.Option.SYMMETRIC, True)
         self.preconditioner = _Inside(self._hessian, prefix)
-        self._open_snes(prefix, NEWTON | CG, options or {}, self.preconditioner)
+        self._open_snes(prefix, CG, options or {}, self.preconditioner)
 
     @staticmethod
     def suits(step: StepFunctional, bcs: Sequence[Any], options: Any) -> bool:

@@ -14,13 +14,13 @@ without its gradient and without the old state.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, override
+from typing import Any, override
 
 from flows.forms import everywhere, polynomial_degree, quadratic_part, variation, zero
 from flows.functional import StepFunctional
 from flows.functionals import Functional, Inputs, Values
 from flows.quadratic import constant_metric, matrices, metric_of
-from flows.solver import NEWTON, Solver, linearised
+from flows.solver import Solver, linearised
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from dolfinx import fem
 from petsc4py import PETSc
 
 __all__ = ["SemilinearSolver"]
+
+RTOL = 1e-8
+"""Where Newton's method ends, relative to the residual of the old state, that of the whole step."""
 
 SAME = PETSc.Mat.Structure.SAME_NONZERO_PATTERN
 
@@ -37,16 +40,12 @@ type Floats = npt.NDArray[np.float64]
 class SemilinearSolver(Solver):
     """Newton's method where energy and metric have constant matrices but for a nonlinear rest.
 
-    It ends at 1e-8 of the residual that the old state has, which is that of the whole step.
-
     Args:
         step: The step functional.
         bcs: Dirichlet conditions.
         prefix: Prefix of the PETSc options.
         options: The user's options.
     """
-
-    newton: ClassVar[dict[str, Any]] = NEWTON | {"snes_rtol": 1e-8}
 
     def __init__(
         self,
@@ -91,6 +90,10 @@ class SemilinearSolver(Solver):
         inside = all(i.integral_type() in ("cell", "exterior_facet") for i in rest.integrals())
         bent = polynomial_degree(rest, [u]) > 2 and not zero(linearised(variation(rest, u), u))
         return patterns and inside and bent and not zero(quadratic)
+
+    @override
+    def _open_snes(self, prefix: str, chosen: Mapping[str, Any], *others: Any) -> None:
+        super()._open_snes(prefix, {"snes_rtol": RTOL, **chosen}, *others)
 
     # -- what a step costs ---------------------------------------------------------------------
     def _energy(self) -> float:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 from weakref import WeakMethod
 
-from flows.assembly import assembler
 from flows.conditions import fixed_entries
 from flows.constraint import Kept, bordered
 from flows.coordinate import Coordinate
@@ -16,13 +14,12 @@ from flows.functionals import Values
 from flows.lag import Lag
 from flows.matrix import Watched
 from flows.options import Options, preset
-from flows.vectors import gather, scatter
+from flows.vectors import LinearForms, scatter
 
 import numpy as np
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc as fempetsc
-from dolfinx.la.petsc import assign
 from mpi4py import MPI
 from petsc4py import PETSc
 
@@ -80,8 +77,6 @@ class Solver:
     """Solves for which factors stand in for iterations that have failed."""
     dominance = 0.005
     """Share of the mass in the diagonal above which incomplete factors are cheaper."""
-    newton: ClassVar[dict[str, Any]] = NEWTON
-    """When Newton's method ends."""
     _rounding = 0.0
 
     def __init__(
@@ -118,7 +113,7 @@ class Solver:
         lags = not (self.linear or self.coordinates or moving or kept or preconditioner)
         constants = dict.fromkeys(c for entry in entries for c in entry.constants())
         self._lag = Lag(0.02, list(constants)) if lags else None
-        self.F = compiled(list(residual))
+        self.F = LinearForms(residual, self.fields)
         self.J = compiled(jacobian[0][0] if single else jacobian)
         spaces = [u.function_space for u in self.fields]
         self.fixed = fixed_entries(spaces, self.bcs)
@@ -156,7 +151,7 @@ class Solver:
     ) -> None:
         # Residuals of empty regions are near rounding, and may grow by any factor.
         limits = {"snes_divergence_tolerance": 1e30, "snes_max_it": 50} if self.coordinates else {}
-        defaults = self.newton | {"snes_type": self._kind()} | limits
+        defaults = NEWTON | {"snes_type": self._kind()} | limits
         self.options = Options(prefix, defaults, chosen, mine)
         if self.options.given("ksp_type"):
             self.options.drop("ksp_norm_type")  # not every method knows it
@@ -224,23 +219,7 @@ class Solver:
 
     def assemble_residual(self, b: PETSc.Vec) -> None:
         """Residual at the present fields, reactions of fixed entries included, into ``b``."""
-        loads, ordered = self._room
-        for form, load in zip(self.F, loads, strict=True):
-            load[:] = 0.0
-            if form is not None:
-                assembler(form).add_vector(load)
-        assign(ordered, b)
-        gather(b)
-
-    @cached_property
-    def _room(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Room for the residual of each field, and its parts in the order of PETSc's vector."""
-        loads = [np.zeros(len(u.x.array)) for u in self.sought]
-        if self.b.type == "nest":
-            return loads, loads
-        own = _split(self.b.array, self.sought)
-        pairs = [(load, len(part)) for load, part in zip(loads, own, strict=True)]
-        return loads, [load[:n] for load, n in pairs] + [load[n:] for load, n in pairs]
+        self.F.assemble(b)
 
     def _jacobian(self, snes: Any, x: PETSc.Vec, A: PETSc.Mat, P: PETSc.Mat) -> None:
         if self._lag and self._lag.keeps(snes.getIterationNumber(), snes.getFunctionNorm()):

@@ -172,7 +172,7 @@ class Surface:
         """
         dim, X = self.mesh.geometry.dim, self.position
         if self.cells is not None:
-            self.set_curvature(self.cells.measure().forces(X.x.array, dim), self.mass.x.array)
+            self.set_curvature(self.cells.measure().forces(X.x.array), self.mass.x.array)
         elif self.projection is not None:
             force = assembled(self._tension, X.function_space)
             self.set_curvature(self.projection.solve(force.reshape(-1, dim)).ravel(), 1.0)

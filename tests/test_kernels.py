@@ -141,9 +141,9 @@ def test_a_part_is_measured_as_forms_measure_it(shape):
 @pytest.mark.parametrize("shape", [torus, circle])
 def test_forces_of_cells_are_those_of_the_form(shape):
     surface = Surface(shape(h=0.4))
-    X, dim = surface.position, surface.mesh.geometry.dim
+    X = surface.position
     form = compiled(inner(grad(X), grad(TestFunction(X.function_space))) * dx)
-    found = surface.cells.measure().forces(X.x.array, dim)
+    found = surface.cells.measure().forces(X.x.array)
     assert np.abs(found - assembled(form, X.function_space)).max() < 1e-14
 
 

@@ -1,7 +1,7 @@
 """Energies with a quadratic part: matrices say what forms say, iteration by iteration."""
 
 import flows
-from flows import AVF, BDF2, L2, GradientFlow, MinimizingMovement
+from flows import AVF, BDF2, L2, GradientFlow, MinimizingMovement, semilinear
 from flows.assembly import Assembler
 from flows.semilinear import SemilinearSolver
 from flows.solver import NEWTON
@@ -48,7 +48,7 @@ def flow_with_everything(scheme):
     "scheme", [MinimizingMovement(), AVF(), BDF2()], ids=lambda s: type(s).__name__
 )
 def test_matrices_say_what_forms_say(scheme, monkeypatch):
-    monkeypatch.setattr(SemilinearSolver, "newton", NEWTON)
+    monkeypatch.setattr(semilinear, "RTOL", NEWTON["snes_rtol"])
     quick = flow_with_everything(scheme)
     assert isinstance(quick.solver, SemilinearSolver)
     monkeypatch.setattr(SemilinearSolver, "suits", lambda _: False)
