@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import weakref
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from flows import lanes
 from flows.kernels import Kernels
 
 import dolfinx
@@ -16,6 +18,9 @@ from dolfinx import fem
 __all__ = ["Assembler", "assembler"]
 
 type Floats = npt.NDArray[np.float64]
+
+WORTHWHILE = 20_000
+"""Cells of a rank from which on loops save more time than they take to compile for one kernel."""
 
 
 def assembler(form: fem.Form) -> Assembler:
@@ -32,7 +37,7 @@ class Assembler:
     DOLFINx packs the functions that a form reads for all cells, and goes through functions that
     transform degrees of freedom: for small kernels that costs more than the kernels do. Where
     nothing is transformed, and integrals are over cells alone, the same kernels are called by loops
-    of their own (``cells.c``).
+    of our own (``cells.c``), or become a part of them on large meshes (:mod:`flows.lanes`).
 
     Args:
         form: The compiled form.
@@ -74,7 +79,7 @@ class Assembler:
 
     def _run(self, kind: str, *arguments: Any) -> list[Any]:
         constants = dolfinx.cpp.fem.pack_constants(self._form)
-        return [self._kernels(kind, *loop, constants, *arguments) for loop in self._loops]
+        return [kernels(kind, *loop, constants, *arguments) for kernels, loop in self._loops]
 
     def _has_plain_cells(self) -> bool:
         mesh, form = self._mesh, self._form
@@ -97,8 +102,8 @@ class Assembler:
         return [self._kernels.given(table.shape[1], table) for table in tables]
 
     @cached_property
-    def _loops(self) -> list[tuple[Any, ...]]:
-        """What each integral reads: kernel, cells, functions, corners."""
+    def _loops(self) -> list[tuple[Kernels, tuple[Any, ...]]]:
+        """The loops of each integral, and what they read: cells, functions, corners."""
         form, geometry = self._form, self._mesh.geometry
         self._read = [(f.x.array, _table(f.function_space)) for f in form.coefficients]
         widths = np.array([table.shape[1] for _, table in self._read], dtype=np.int32)
@@ -114,14 +119,38 @@ class Assembler:
             int(widths.sum()),
         )
         shape = (corners.shape[1], np.ascontiguousarray(corners), geometry.x)
-        loops = []
+        loops, bodies = [], self._bodies()
         for number in range(self._code.form_integral_offsets[1]):
             kernel = self._code.form_integrals[number].tabulate_tensor_float64
             kernel = self._module.ffi.cast("intptr_t", kernel)
-            cells = np.ascontiguousarray(form.domains(fem.IntegralType.cell, number))
-            read = (int(kernel), len(cells), cells, *functions, *shape)
-            loops.append(self._kernels.given(*read))
+            cells = form.domains(fem.IntegralType.cell, number)
+            filled = np.append(cells, np.repeat(cells[-1:], lanes.LANES))
+            read = self._kernels.given(int(kernel), len(cells), filled, *functions, *shape)
+            own = self._own(bodies[number], widths.tolist()) if bodies else None
+            loops.append((own or self._kernels, read))
         return loops
+
+    def _own(self, body: str, widths: list[int]) -> Kernels | None:
+        """Loops around one kernel."""
+        corners, arguments = self._mesh.geometry.dofmaps[0].shape[1], [t[0] for t in self._tables]
+        above = lanes.head(body, widths, corners, arguments)
+        try:
+            return Kernels(self._mesh.comm, "cells.c", above)
+        except RuntimeError:  # FFCx has written what no release before it has: slower, not wrong
+            return None
+
+    def _bodies(self) -> list[str]:
+        """The kernels, if they are worth loops of their own; collective."""
+        topology, comm = self._mesh.topology, self._mesh.comm
+        if topology.index_map(topology.dim).size_global < WORTHWHILE * comm.size:
+            return []
+        bodies = None
+        if comm.rank == 0:  # the source stands beside the library
+            library = Path(self._module.__file__)
+            source = library.with_name(library.name.split(".")[0] + ".c")
+            count = self._code.form_integral_offsets[1]
+            bodies = lanes.kernels(source.read_text(), count) if source.exists() else []
+        return list(comm.bcast(bodies))
 
 
 def _table(V: Any) -> npt.NDArray[np.int32]:

@@ -31,14 +31,15 @@ class Kernels:
     Args:
         comm: Ranks that need them: the first one compiles, the others load; collective.
         source: Name of the source.
+        above: What stands above it.
 
     Raises:
         RuntimeError: on every rank, where there is no compiler.
     """
 
-    def __init__(self, comm: MPI.Comm, source: str) -> None:
+    def __init__(self, comm: MPI.Comm, source: str, above: str = "") -> None:
         in_turn: Any = dolfinx.jit.mpi_jit_decorator
-        module = in_turn(_loaded)(comm, source)
+        module = in_turn(_loaded)(comm, source, above)
         self._library, self._ffi = module.lib, module.ffi
         self._types = {np.dtype(key): module.ffi.typeof(name) for key, name in TYPES.items()}
 
@@ -57,9 +58,10 @@ class Kernels:
 
 
 @cache
-def _loaded(source: str) -> Any:
+def _loaded(source: str, above: str) -> Any:
     """The module, compiled unless that is done."""
-    code = Path(__file__).with_name(source).read_text()
+    own = Path(__file__).with_name(source).read_text()
+    prototypes, code = PROTOTYPE.findall(own), above + own
     options = dolfinx.jit.get_options(jit_options())
     flags, folder = options["cffi_extra_compile_args"], Path(options["cache_dir"])
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
@@ -67,7 +69,7 @@ def _loaded(source: str) -> Any:
     name = f"flows_{Path(source).stem}_{digest[:20]}"
     path = folder / (name + suffix)
     if not path.exists():
-        _compile(name, code, [*flags], path)
+        _compile(name, prototypes, code, [*flags], path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -76,12 +78,12 @@ def _loaded(source: str) -> Any:
     return module
 
 
-def _compile(name: str, code: str, flags: list[str], path: Path) -> None:
+def _compile(name: str, prototypes: list[str], code: str, flags: list[str], path: Path) -> None:
     """Compile apart and rename: other processes see the whole library or none."""
     cffi: Any = importlib.import_module("cffi")  # DOLFINx brings it; it has no types
     builder = cffi.FFI()
-    builder.cdef("".join(f"{prototype};\n" for prototype in PROTOTYPE.findall(code)))
-    builder.set_source(name, code, extra_compile_args=["-std=gnu17", *flags])
+    builder.cdef("".join(f"{prototype};\n" for prototype in prototypes))
+    builder.set_source(name, code, extra_compile_args=["-std=gnu17", "-w", *flags])
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         try:

@@ -21,6 +21,9 @@ class Lag:
     Args:
         limit: Largest ratio of successive residuals at which a Jacobian is kept.
         constants: What the Jacobian reads besides functions.
+
+    Attributes:
+        anew: Whether constants have changed since the Jacobian before the present one.
     """
 
     def __init__(self, limit: float, constants: Sequence[Any]) -> None:
@@ -30,8 +33,9 @@ class Lag:
 
     def forget(self) -> None:
         """Make the next Jacobian anew."""
+        self.anew = True
         self._worst, self._norm = np.inf, 0.0
-        self._seen: list[np.ndarray] = []
+        self._seen: list[np.ndarray] | None = None
 
     def keeps(self, iteration: int, norm: float) -> bool:
         """Whether the Jacobian serves for one more iteration; equal on all ranks.
@@ -41,10 +45,10 @@ class Lag:
             norm: The residual that it begins with.
         """
         now = [np.array(c.value) for c in self._constants]
-        same = len(now) == len(self._seen) and all(map(np.array_equal, now, self._seen))
+        same = self._seen is not None and all(map(np.array_equal, now, self._seen))
         rate = norm / self._norm if iteration and self._norm else 0.0
         self._worst, self._norm = max(self._worst, rate) if iteration else self._worst, norm
         if same and self._worst < self.limit:
             return True
-        self._worst, self._seen = 0.0, now
+        self._worst, self._seen, self.anew = 0.0, now, not same
         return False

@@ -32,6 +32,9 @@ __all__ = ["SemilinearSolver"]
 RTOL = 1e-8
 """Where Newton's method ends, relative to the residual of the old state, that of the whole step."""
 
+FORCING = 1e-2
+"""How exact linear solves are: a Jacobian contracts little more where it is kept."""
+
 SAME = PETSc.Mat.Structure.SAME_NONZERO_PATTERN
 
 type Floats = npt.NDArray[np.float64]
@@ -93,7 +96,8 @@ class SemilinearSolver(Solver):
 
     @override
     def _open_snes(self, prefix: str, chosen: Mapping[str, Any], *others: Any) -> None:
-        super()._open_snes(prefix, {"snes_rtol": RTOL, **chosen}, *others)
+        looser = {"ksp_rtol": FORCING} if "ksp_rtol" in chosen else {}
+        super()._open_snes(prefix, {"snes_rtol": RTOL, **chosen, **looser}, *others)
 
     # -- what a step costs ---------------------------------------------------------------------
     def _energy(self) -> float:
@@ -140,10 +144,9 @@ class SemilinearSolver(Solver):
     def assemble_residual(self, b: PETSc.Vec) -> None:
         if self._read.changed():  # a step begins where the last one has ended
             super().assemble_residual(self._force)
-        self._force.copy(b)
         self._work.array[:] = self._owned(self.fields[0])
-        self._both.multAdd(self._work, b, b)
-        b.axpy(1.0, self._given)
+        self._both.multAdd(self._work, self._given, b)
+        b.axpy(1.0, self._force)
 
     @override
     def _fill(self) -> bool:

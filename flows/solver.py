@@ -232,7 +232,9 @@ class Solver:
         A.assemble()
         if self.coordinates:
             A.diagonalScale(None, self._slopes(x))
-        if self._open and not self.factored:
+        # Jacobians of one step size differ little, as long as few iterations are enough.
+        known = self._lag and not self._lag.anew and self.ksp.getIterationNumber() < 30
+        if self._open and not self.factored and not known:
             self._choose_preconditioner(A)
 
     def _fill(self) -> bool:

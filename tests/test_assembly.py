@@ -1,6 +1,7 @@
 """Loops over cells assemble what DOLFINx assembles."""
 
 import flows
+from flows import assembly, lanes
 from flows.assembly import assembler
 from flows.matrix import Matrix
 
@@ -30,8 +31,21 @@ FORMS = {
 }
 
 
+@pytest.fixture(params=[False, True], ids=["small", "large"])
+def large(request, monkeypatch):
+    """Whether kernels become a part of the loops, as on large meshes."""
+    monkeypatch.setattr(assembly, "WORTHWHILE", 0 if request.param else 10**9)
+    return request.param
+
+
+def own_loops(form):
+    """Whether a form has loops around its own kernels."""
+    made = assembler(form)
+    return all(kernels is not made._kernels for kernels, _ in made._loops)
+
+
 @pytest.mark.parametrize("integrated", FORMS.values(), ids=FORMS)
-def test_forms_with_coefficients(integrated):
+def test_forms_with_coefficients(integrated, large):
     mesh = flows.mesh.rectangle(h=1 / 5)
     part = parts(mesh)
     spaces = ("Lagrange", 2, (2,)), ("Lagrange", 1), ("DG", 0)
@@ -62,6 +76,50 @@ def test_forms_with_coefficients(integrated):
             assembler(form).add_matrix(A)
             fem.assemble_matrix(B, form)
             assert np.allclose(A.data, B.data, rtol=0, atol=1e-13)
+    if assembler(value)._plain:
+        assert all(own_loops(form) == large for form in (value, slope, bend, mixed))
+
+
+FUNCTIONS = {
+    "of one variable": lambda u: (
+        ufl.sin(u) * ufl.tan(u) + ufl.exp(ufl.tanh(u)) * abs(ufl.erf(u) - 0.3) + ufl.acos(u / 2)
+    ),
+    "of two": lambda u: (
+        ufl.max_value(u, 0.5) * ufl.min_value(u**2, 0.3) + u**1.5 * ufl.atan2(u, 1 - u)
+    ),
+    "by cases": lambda u: ufl.conditional(ufl.lt(u, 0.5), u**2, ufl.sqrt(u)),
+    "not of vectors": lambda u: ufl.bessel_J(1, u),
+}
+
+
+@pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_functions_of_values_in_loops_around_kernels(f, monkeypatch):
+    monkeypatch.setattr(assembly, "WORTHWHILE", 0)
+    u = fem.Function(fem.functionspace(flows.mesh.box(h=1 / 2), ("Lagrange", 1)))
+    u.x.array[:] = np.random.default_rng(1).random(u.x.array.size)
+    slope = fem.form(f(u) * ufl.TestFunction(u.function_space) * dx(degree=2))
+    for value in (u.x.array[0], np.nan):
+        u.x.array[0] = value
+        b = np.zeros(u.x.array.size)
+        assembler(slope).add_vector(b)
+        expected = fem.assemble_vector(slope).array
+        assert np.allclose(b, expected, rtol=1e-13, atol=1e-15, equal_nan=True)
+    assert np.isnan(b).any()
+    assert not np.isnan(b).all()
+    assert own_loops(slope)
+
+
+def test_kernels_that_cannot_be_read_are_called(monkeypatch):
+    monkeypatch.setattr(assembly, "WORTHWHILE", 0)
+    u = fem.Function(fem.functionspace(flows.mesh.rectangle(h=1 / 3), ("Lagrange", 1)))
+    u.interpolate(lambda x: x[0])
+    for name, stranger in (("kernels", []), ("head", "what is this?")):
+        form = fem.form(u**2 * dx)
+        with monkeypatch.context() as patch:
+            patch.setattr(lanes, name, lambda *_, given=stranger: given)
+            value = u.function_space.mesh.comm.allreduce(assembler(form).integral())
+            assert not own_loops(form)
+        assert np.isclose(value, 1 / 3, rtol=1e-14)
 
 
 @pytest.mark.parametrize("once", [False, True], ids=["again", "once"])
