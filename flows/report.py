@@ -10,6 +10,7 @@ __all__ = ["described", "solver_report"]
 
 METHODS = {
     "cg": "conjugate gradients",
+    "fcg": "flexible conjugate gradients",
     "minres": "minimal residuals",
     "gmres": "generalised minimal residuals",
     "fgmres": "flexible minimal residuals",

@@ -80,3 +80,22 @@ def test_what_has_no_constant_part_or_more_than_one_component_is_left_to_the_gen
         flows.allen_cahn(V, eps=0.3, constraints=[flows.MeanValue()]),
     ):
         assert not isinstance(flow.solver, SemilinearSolver)
+
+
+def test_incomplete_factors_overlap_where_ranks_meet():
+    def run(**options):
+        flow = flows.allen_cahn(flows.mesh.rectangle(h=1 / 80), eps=0.05, petsc_options=options)
+        flow.state.interpolate(lambda x: np.tanh(5 * np.cos(3 * x[0]) * np.cos(5 * x[1])))
+        for _ in range(4):
+            flow.step(1e-4)
+        return flow
+
+    flow, factors = (
+        run(),
+        run(ksp_type="preonly", pc_type="cholesky", pc_factor_mat_solver_type="mumps"),
+    )
+    assert np.allclose(flow.state.x.array, factors.state.x.array, rtol=0, atol=1e-7)
+    alone = flow.mesh.comm.size == 1
+    assert "conjugate gradients to 1e-02, preconditioned by incomplete" in flow.solver_report()
+    assert ("rank by rank with overlap" in flow.solver_report()) != alone
+    assert flow.solver.snes.getLinearSolveIterations() < 5 * flow.report.iterations
