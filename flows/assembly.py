@@ -97,12 +97,12 @@ class Assembler:
         return Kernels(self._mesh.comm, "cells.c")
 
     @cached_property
-    def _tables(self) -> list[tuple[Any, ...]]:
+    def _tables(self) -> list[list[Any]]:
         tables = [_table(V) for V in self._form.function_spaces]
         return [self._kernels.given(table.shape[1], table) for table in tables]
 
     @cached_property
-    def _loops(self) -> list[tuple[Kernels, tuple[Any, ...]]]:
+    def _loops(self) -> list[tuple[Kernels, list[Any]]]:
         """The loops of each integral, and what they read: cells, functions, corners."""
         form, geometry = self._form, self._mesh.geometry
         self._read = [(f.x.array, _table(f.function_space)) for f in form.coefficients]

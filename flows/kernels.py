@@ -47,14 +47,13 @@ class Kernels:
         """Call a function."""
         return getattr(self._library, name)(*self.given(*arguments))
 
-    def given(self, *arguments: Any) -> tuple[Any, ...]:
+    def given(self, *arguments: Any) -> list[Any]:
         """Arguments converted once, for many calls; arrays must stay where they are."""
-        return tuple([self._converted(a) for a in arguments])
-
-    def _converted(self, argument: Any) -> Any:
-        if isinstance(argument, np.ndarray):
-            return self._ffi.from_buffer(self._types[argument.dtype], argument)
-        return self._ffi.NULL if argument is None else argument
+        pointer, types, null = self._ffi.from_buffer, self._types, self._ffi.NULL
+        return [
+            pointer(types[a.dtype], a) if isinstance(a, np.ndarray) else null if a is None else a
+            for a in arguments
+        ]
 
 
 @cache

@@ -69,5 +69,7 @@ class SolutionSpan:
 def _weights(gram: Floats, right: Floats) -> Floats:
     """Weights of the differences; a difference that is rounding has none."""
     scale = np.sqrt(np.maximum(gram.diagonal(), 1e-300))
-    gram, right = gram / np.outer(scale, scale), right / scale
-    return np.asarray(np.linalg.lstsq(gram, right, rcond=1e-12)[0] / scale)
+    values, modes = np.linalg.eigh(gram / np.outer(scale, scale))
+    kept = values > 1e-12 * values[-1]
+    modes, values = modes[:, kept] / scale[:, None], values[kept]
+    return np.asarray(modes @ (right @ modes / values))
