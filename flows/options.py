@@ -76,10 +76,18 @@ KRYLOV = {
     "ksp_max_it": 500,
     "sub_pc_type": "icc",
     "pc_gamg_threshold": 0.02,
-    "mg_levels_ksp_type": "chebyshev",
-    "mg_levels_pc_type": "pbjacobi",  # by nodes: normals are stiffer than tangents
+    "mg_levels_ksp_type": "richardson",
+    "mg_levels_ksp_max_it": 1,
+    "mg_levels_pc_type": "sor",
 }
 """Conjugate gradients; :meth:`Solver._choose_preconditioner` decides the rest."""
+
+BY_NODES = {
+    "mg_levels_ksp_type": "chebyshev",
+    "mg_levels_ksp_max_it": 2,
+    "mg_levels_pc_type": "pbjacobi",
+}
+"""Multigrid where the mesh moves: normals are stiffer than tangents."""
 
 
 def preset(
@@ -112,7 +120,11 @@ def preset(
     if moving:
         # Conjugate gradients lower the energy of a linear step in each iteration: its certificate
         # needs no more. Multigrid is kept until it is told to forget.
-        lagged = KRYLOV | {"ksp_rtol": 1e-8 if linear else 1e-3, "snes_lag_preconditioner": -2}
+        lagged = (
+            KRYLOV
+            | BY_NODES
+            | {"ksp_rtol": 1e-8 if linear else 1e-3, "snes_lag_preconditioner": -2}
+        )
         lagged["ksp_max_it"] = 200  # beyond that factors are as fast
         lagged["ksp_norm_type"] = "preconditioned"  # cells differ in size
         # Pressure makes the rotations of a round surface free, and others a little indefinite.

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/scaling.py [--sizes 1e4 1e5 1e6] [--write]
 
-Three kinds of flow: a definite system (heat), a saddle system (Cahn-Hilliard), a moving surface
-(mean curvature). Each measurement is a run of its own under `mpirun`; seconds are those of the
+Four kinds of flow: a definite system (heat), one that is assembled anew (Allen-Cahn), a saddle
+system (Cahn-Hilliard), a moving surface (mean curvature). Each measurement is a run of its own under `mpirun`; seconds are those of the
 fastest of its steps, on the slowest rank. `--write` rewrites `docs/scaling.md`, where the same
 numbers predict what no machine at hand can measure.
 """
@@ -35,6 +35,12 @@ def heat(size: float) -> tuple[Any, float]:
     return waves(flows.heat(flows.mesh.rectangle(h=size**-0.5))), 1e-3
 
 
+def allen_cahn(size: float) -> tuple[Any, float]:
+    """Allen-Cahn on a square, four cells per interface width."""
+    eps = 4 * size**-0.5
+    return waves(flows.allen_cahn(flows.mesh.rectangle(h=size**-0.5), eps=eps)), eps**2 / 2
+
+
 def cahn_hilliard(size: float) -> tuple[Any, float]:
     """Cahn-Hilliard on a square, four cells per interface width."""
     eps = 4 * size**-0.5
@@ -46,7 +52,12 @@ def mean_curvature(size: float) -> tuple[Any, float]:
     return flows.mean_curvature(flows.mesh.sphere(h=(15 / size) ** 0.5)), 1e-3
 
 
-CASES = {"heat": heat, "cahn_hilliard": cahn_hilliard, "mean_curvature": mean_curvature}
+CASES = {
+    "heat": heat,
+    "allen_cahn": allen_cahn,
+    "cahn_hilliard": cahn_hilliard,
+    "mean_curvature": mean_curvature,
+}
 
 
 def waves(flow: Any) -> Any:
