@@ -3,9 +3,9 @@
     python tests/benchmarks/scaling.py [--sizes 1e4 1e5 1e6] [--write]
 
 Four kinds of flow: a definite system (heat), one that is assembled anew (Allen-Cahn), a saddle
-system (Cahn-Hilliard), a moving surface (mean curvature). Each measurement is a run of its own under `mpirun`; seconds are those of the
-fastest of its steps, on the slowest rank. `--write` rewrites `docs/scaling.md`, where the same
-numbers predict what no machine at hand can measure.
+system (Cahn-Hilliard), a moving surface (mean curvature). Each measurement is a run of its own
+under `mpirun`; seconds are those of the fastest of its steps, on the slowest rank. `--write`
+rewrites `docs/scaling.md`, where the same numbers predict what no machine at hand can measure.
 """
 
 import flows  # isort: split
