@@ -30,8 +30,11 @@ VALUE = re.compile(r"^(\s*)(?:const )?double (\w+) = (.*);$", re.MULTILINE)
 ARRAY = re.compile(r"^(\s*)(?:const )?double (\w+\[)", re.MULTILINE)
 """Declarations in a kernel; tables are static."""
 
+ARITHMETIC = Path(__file__).with_name("lanes.c").read_text()
+"""What kernels for vectors need, in C."""
+
 CALL = re.compile(r"\b([a-z]\w*)\(")
-KNOWN = {"for", *re.findall(r"OF_\w+\((\w+)\)", Path(__file__).with_name("lanes.c").read_text())}
+KNOWN = {"for", *re.findall(r"OF_\w+\((\w+)\)", ARITHMETIC)}
 """What may stand before a parenthesis in a kernel for vectors."""
 
 
@@ -65,7 +68,7 @@ def head(body: str, widths: Sequence[int], corners: int, arguments: Sequence[int
     rows, columns = [*arguments, 1, 1][:2]
     lines = [
         f"#define LANES {LANES if wide else 1}",
-        Path(__file__).with_name("lanes.c").read_text(),
+        ARITHMETIC,
         f"static const int32_t WIDTHS[] = {{{', '.join(map(str, [*widths, 0]))}}};",
         f"#define FUNCTIONS {len(widths)}",
         f"#define WIDTH {sum(widths)}",

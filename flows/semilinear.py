@@ -110,6 +110,8 @@ class SemilinearSolver(Solver):
         if self.comm.size > 1 and chosen.get("sub_pc_factor_levels"):
             mine |= OVERLAPPING
         super()._open_snes(prefix, {**chosen, **mine}, *others)
+        if self.options.given("ksp_type"):
+            self.options.drop("pc_asm_overlap")  # most methods want what is symmetric
 
     # -- what a step costs ---------------------------------------------------------------------
     def _energy(self) -> float:

@@ -86,16 +86,18 @@ def test_incomplete_factors_overlap_where_ranks_meet():
     def run(**options):
         flow = flows.allen_cahn(flows.mesh.rectangle(h=1 / 80), eps=0.05, petsc_options=options)
         flow.state.interpolate(lambda x: np.tanh(5 * np.cos(3 * x[0]) * np.cos(5 * x[1])))
+        count = 0
         for _ in range(4):
-            flow.step(1e-4)
-        return flow
+            flow.step(1.25e-3)
+            count += flow.solver.snes.getLinearSolveIterations()
+        return flow, count
 
-    flow, factors = (
-        run(),
-        run(ksp_type="preonly", pc_type="cholesky", pc_factor_mat_solver_type="mumps"),
-    )
-    assert np.allclose(flow.state.x.array, factors.state.x.array, rtol=0, atol=1e-7)
-    alone = flow.mesh.comm.size == 1
-    assert "conjugate gradients to 1e-02, preconditioned by incomplete" in flow.solver_report()
-    assert ("rank by rank with overlap" in flow.solver_report()) != alone
-    assert flow.solver.snes.getLinearSolveIterations() < 5 * flow.report.iterations
+    flow, count = run()
+    exact, _ = run(ksp_type="preonly", pc_type="cholesky", pc_factor_mat_solver_type="mumps")
+    apart, more = run(ksp_type="cg")  # which a preconditioner that is not symmetric may mislead
+    for other in (exact, apart):
+        assert np.allclose(flow.state.x.array, other.state.x.array, rtol=0, atol=1e-7)
+    alone, overlaps = flow.mesh.comm.size == 1, "rank by rank with overlap"
+    assert (overlaps in flow.solver_report()) != alone
+    assert overlaps not in apart.solver_report()
+    assert alone or count < 0.8 * more
